@@ -1,0 +1,236 @@
+//! Time: instants in nanoseconds, the server's clock as an offset to our monotonic one, and the only functions that read a clock.
+//!
+//! # Invariants
+//! Nothing outside this file asks the operating system for the time.
+//! [`ServerClock`] is pure: its callers bring both the `Date` and our own clock.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// An instant: nanoseconds since 1970-01-01T00:00:00Z. Instants past the years 1677 to 2262 saturate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(i64);
+
+impl Time {
+    pub const MIN: Time = Time(i64::MIN);
+    pub const MAX: Time = Time(i64::MAX);
+
+    pub const fn from_nanos(nanos: i64) -> Time {
+        Time(nanos)
+    }
+
+    pub const fn from_millis(millis: i64) -> Time {
+        Time(millis.saturating_mul(1_000_000))
+    }
+
+    pub const fn from_secs(secs: i64) -> Time {
+        Time(secs.saturating_mul(1_000_000_000))
+    }
+
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Whole milliseconds since 1970, rounded down.
+    pub const fn as_millis(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// Reads RFC 3339 with 0 to 9 fractional digits and any offset; a leap second is its minute's last.
+    pub fn parse(text: &str) -> Option<Time> {
+        parse_utc(text.as_bytes()).or_else(|| {
+            let instant: jiff::Timestamp = text.parse().ok()?;
+            let nanos = instant.as_nanosecond();
+            Some(Time(nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64))
+        })
+    }
+
+    /// The time from `earlier` to this one; zero where `earlier` is later.
+    pub fn since(self, earlier: Time) -> Duration {
+        let nanos = i128::from(self.0) - i128::from(earlier.0);
+        u64::try_from(nanos.max(0)).map_or(Duration::MAX, Duration::from_nanos)
+    }
+
+    /// Rounded down to a multiple of `unit` since 1970.
+    pub fn floor(self, unit: Duration) -> Time {
+        let unit = nanos(unit).max(1);
+        Time(self.0.saturating_sub(self.0.rem_euclid(unit)))
+    }
+
+    /// Rounded up to a multiple of `unit` since 1970.
+    pub fn ceil(self, unit: Duration) -> Time {
+        let floor = self.floor(unit);
+        if floor == self { self } else { floor + unit }
+    }
+}
+
+/// `YYYY-MM-DDThh:mm:ss[.f]Z`, the form the API documents; all else goes the slow way.
+fn parse_utc(text: &[u8]) -> Option<Time> {
+    let (head, tail) = text.split_at_checked(19)?;
+    let number = |from: usize, to: usize| {
+        head[from..to]
+            .iter()
+            .try_fold(0i64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+    };
+    let separated = head[4] == b'-' && head[7] == b'-' && head[10] == b'T' && head[13] == b':' && head[16] == b':';
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // Days past the 28th and leap seconds are left to the library, which knows the calendar.
+    let plain = (1700..2200).contains(&year) && (1..=12).contains(&month) && (1..=28).contains(&day);
+    if !separated || !plain || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let fraction = match tail {
+        b"Z" => 0,
+        [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => {
+            let value = digits
+                .iter()
+                .try_fold(0i64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))?;
+            value * 10i64.pow(9 - digits.len() as u32)
+        }
+        _ => return None,
+    };
+    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(Time(seconds * 1_000_000_000 + fraction))
+}
+
+/// Days of the proleptic Gregorian calendar; the year begins in March so that the leap day is its last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+    fn add(self, duration: Duration) -> Time {
+        Time(self.0.saturating_add(nanos(duration)))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Time;
+    fn sub(self, duration: Duration) -> Time {
+        Time(self.0.saturating_sub(nanos(duration)))
+    }
+}
+
+/// RFC 3339 in UTC, with as many fractional digits as are needed.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = jiff::Timestamp::from_nanosecond(self.0.into()).map_err(|_| fmt::Error)?;
+        write!(f, "{instant}")
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// This machine's wall clock.
+pub fn wall() -> Time {
+    let nanos = jiff::Timestamp::now().as_nanosecond();
+    Time(nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+}
+
+/// Time since the process first asked, on the monotonic clock (tokio's, so that tests may pause it).
+pub fn uptime() -> Duration {
+    static START: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
+    START.elapsed()
+}
+
+/// How many samples the median is taken of.
+const SAMPLES: usize = 9;
+/// A `Date` further than this from the median is ignored until as many in a row agree.
+const OUTLIER: i64 = 120_000_000_000;
+
+/// The API's clock as an offset to our monotonic one: the median of the last nine `Date`s.
+///
+/// An outlier (a cache, a broken proxy) is counted and ignored; nine in a row that agree replace the median.
+#[derive(Debug, Clone, Default)]
+pub struct ServerClock {
+    /// `Date` − uptime, in nanoseconds, newest last.
+    offsets: VecDeque<i64>,
+    outliers: VecDeque<i64>,
+    /// After a reset: the latest offset that the next sample may give.
+    ceiling: Option<i64>,
+}
+
+/// What a sample did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    Taken,
+    /// More than 2 min off the median: counted, not believed.
+    Ignored,
+    /// The ninth in a row that disagrees with the median and agrees with the others: the clock was set.
+    Replaced,
+}
+
+impl ServerClock {
+    /// Takes a `Date` header that was received at `uptime`.
+    pub fn sample(&mut self, date: Time, uptime: Duration) -> Sample {
+        let mut offset = date.0.saturating_sub(nanos(uptime));
+        if let Some(ceiling) = self.ceiling.take() {
+            offset = offset.min(ceiling);
+        }
+        let Some(median) = median(&self.offsets) else {
+            self.offsets.push_back(offset);
+            return Sample::Taken;
+        };
+        if offset.abs_diff(median) <= OUTLIER as u64 {
+            self.outliers.clear();
+            self.offsets.push_back(offset);
+            if self.offsets.len() > SAMPLES {
+                self.offsets.pop_front();
+            }
+            return Sample::Taken;
+        }
+        if self.outliers.back().is_some_and(|last| last.abs_diff(offset) > OUTLIER as u64) {
+            self.outliers.clear();
+        }
+        self.outliers.push_back(offset);
+        if self.outliers.len() < SAMPLES {
+            return Sample::Ignored;
+        }
+        self.offsets = std::mem::take(&mut self.outliers);
+        Sample::Replaced
+    }
+
+    /// The server's time at `uptime`; none before the first sample.
+    pub fn now(&self, uptime: Duration) -> Option<Time> {
+        Some(Time(median(&self.offsets)?.saturating_add(nanos(uptime))))
+    }
+
+    /// Forgets every sample, after the API said that our start lies in its future.
+    /// The next one is believed only as far as our wall clock: the earlier of the two counts.
+    pub fn reset(&mut self, wall: Time, uptime: Duration) {
+        *self = ServerClock { ceiling: Some(wall.0.saturating_sub(nanos(uptime))), ..ServerClock::default() };
+    }
+}
+
+fn median(offsets: &VecDeque<i64>) -> Option<i64> {
+    let mut sorted: Vec<i64> = offsets.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
+}

@@ -1,0 +1,56 @@
+//! A checkpoint: the ledger's change since the last commit, in a form that stores can fold without understanding it.
+//!
+//! Every part is an absolute value or an addition to a set, so folding one twice changes nothing.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::clock::Time;
+use crate::ledger::coverage::Coverage;
+use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal};
+
+/// Minutes since 1970.
+pub type Minute = i64;
+/// Hours since 1970.
+pub type Hour = i64;
+
+/// The ledger's change since the last commit; folded together, the whole ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Absolute; never changes once the stream has been seen.
+    pub key: FingerprintKey,
+    /// Absolute: when the stream was first seen, by the server's clock.
+    pub first_run: Time,
+    /// Absolute: coverage is declared from here.
+    pub start: Time,
+    /// Absolute: the end of the newest time that a live poll read; none before the first.
+    pub edge: Option<Time>,
+    /// Absolute: the time ranges read.
+    pub coverage: Coverage,
+    /// Additions: what was delivered, by the minute of the event's own timestamp.
+    pub delivered: BTreeMap<Minute, Vec<Fingerprint>>,
+    /// Absolute, hour by hour: those that changed.
+    pub hours: BTreeMap<Hour, HourTotal>,
+    /// Minutes whose fingerprints are no longer needed. Applied before `delivered`.
+    pub forgotten: Vec<Range<Minute>>,
+}
+
+impl Checkpoint {
+    /// Folds a later checkpoint into this one.
+    pub fn fold(&mut self, later: Checkpoint) {
+        for range in &later.forgotten {
+            self.delivered.retain(|minute, _| !range.contains(minute));
+        }
+        for (minute, fingerprints) in later.delivered {
+            let all = self.delivered.entry(minute).or_default();
+            all.extend(fingerprints);
+            all.sort_unstable();
+            all.dedup();
+        }
+        self.hours.extend(later.hours);
+        self.first_run = later.first_run;
+        self.start = later.start;
+        self.edge = later.edge;
+        self.coverage = later.coverage;
+    }
+}

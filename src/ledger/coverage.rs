@@ -1,0 +1,83 @@
+//! Coverage: the time ranges that have been read, as a set of instants.
+
+use std::ops::Range;
+
+use crate::clock::Time;
+
+/// Disjoint half-open ranges, ascending, never touching.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Coverage {
+    ranges: Vec<Range<Time>>,
+}
+
+impl Coverage {
+    /// Any ranges; empty ones are left out, overlapping and touching ones become one.
+    pub fn of(ranges: impl IntoIterator<Item = Range<Time>>) -> Coverage {
+        let mut coverage = Coverage::default();
+        for range in ranges {
+            coverage.add(range);
+        }
+        coverage
+    }
+
+    /// Ascending, disjoint, never touching.
+    pub fn ranges(&self) -> &[Range<Time>] {
+        &self.ranges
+    }
+
+    pub fn contains(&self, time: Time) -> bool {
+        let behind = self.ranges.partition_point(|range| range.end <= time);
+        self.ranges.get(behind).is_some_and(|range| range.start <= time)
+    }
+
+    /// Whether every instant of `range` has been read.
+    pub fn covers(&self, range: &Range<Time>) -> bool {
+        if range.start >= range.end {
+            return true;
+        }
+        let behind = self.ranges.partition_point(|own| own.end <= range.start);
+        self.ranges.get(behind).is_some_and(|own| own.start <= range.start && range.end <= own.end)
+    }
+
+    pub fn add(&mut self, range: Range<Time>) {
+        if range.start >= range.end {
+            return;
+        }
+        let from = self.ranges.partition_point(|own| own.end < range.start);
+        let to = self.ranges.partition_point(|own| own.start <= range.end);
+        let joined = self.ranges[from..to]
+            .iter()
+            .fold(range, |joined, own| joined.start.min(own.start)..joined.end.max(own.end));
+        self.ranges.splice(from..to, [joined]);
+    }
+
+    /// Takes away everything from `end` on.
+    pub fn cut_back(&mut self, end: Time) {
+        self.ranges.retain(|range| range.start < end);
+        if let Some(last) = self.ranges.last_mut() {
+            last.end = last.end.min(end);
+        }
+    }
+
+    /// What of `range` has not been read, ascending.
+    pub fn gaps(&self, range: Range<Time>) -> Vec<Range<Time>> {
+        let mut gaps = Vec::new();
+        let mut from = range.start;
+        for own in &self.ranges {
+            if own.end <= from {
+                continue;
+            }
+            if own.start >= range.end {
+                break;
+            }
+            if from < own.start {
+                gaps.push(from..own.start);
+            }
+            from = own.end;
+        }
+        if from < range.end {
+            gaps.push(from..range.end);
+        }
+        gaps
+    }
+}

@@ -1,0 +1,193 @@
+//! Minutes: what was delivered, as fingerprints by the minute of the event's own timestamp, and each hour's total.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use sha2::{Digest as _, Sha256};
+use siphasher::sip::SipHasher24;
+
+use crate::event::{Event, Identity};
+use crate::ledger::checkpoint::Minute;
+
+/// 64-bit SipHash of an event's identity under the ledger's key; compared within one minute only.
+pub type Fingerprint = u64;
+
+/// Random and kept in the ledger, so that nobody can craft a collision that hides an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FingerprintKey(pub [u8; 16]);
+
+impl std::fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FingerprintKey(…)")
+    }
+}
+
+impl FingerprintKey {
+    /// The bytes hashed are part of the ledger's format: they must never change within one.
+    pub fn fingerprint(&self, identity: &Identity<'_>) -> Fingerprint {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        match identity {
+            Identity::IdAt(id, time) => {
+                hasher.write(b"id\0");
+                hasher.write(id.as_bytes());
+                hasher.write(&time.as_nanos().to_le_bytes());
+            }
+            Identity::IdAndText(id, timestamp) => {
+                hasher.write(b"text\0");
+                hasher.write(&(id.len() as u64).to_le_bytes());
+                hasher.write(id.as_bytes());
+                hasher.write(timestamp.as_bytes());
+            }
+            Identity::Content(content) => {
+                hasher.write(b"content\0");
+                hasher.write(content);
+            }
+        }
+        hasher.finish()
+    }
+
+    /// The fingerprint of bytes that are no whole event: an oversized one's head.
+    pub fn fingerprint_of_head(&self, head: &[u8]) -> Fingerprint {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(b"head\0");
+        hasher.write(head);
+        hasher.finish()
+    }
+}
+
+/// How many events of an hour were delivered, and the digest of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HourTotal {
+    pub events: u64,
+    pub digest: Digest,
+}
+
+impl HourTotal {
+    pub fn add(&mut self, event: &Event) {
+        self.events += 1;
+        self.digest.add(event);
+    }
+}
+
+/// The sum modulo 2^256 of SHA-256(`event-id` ‖ 0 ‖ `event-time`) over delivered events; of an event without an id,
+/// of its value. 32 bytes, big-endian. A consumer can compute it from the records' headers, in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    pub fn add(&mut self, event: &Event) {
+        let mut hasher = Sha256::new();
+        match event.id() {
+            Some(id) => {
+                hasher.update(id);
+                hasher.update([0]);
+                hasher.update(event.timestamp().unwrap_or_default());
+            }
+            None => hasher.update(event.bytes()),
+        }
+        let mut carry = 0u16;
+        for (sum, addend) in self.0.iter_mut().zip(hasher.finalize()).rev() {
+            carry += u16::from(*sum) + u16::from(addend);
+            *sum = carry as u8;
+            carry >>= 8;
+        }
+    }
+}
+
+/// The delivered fingerprints.
+#[derive(Debug, Clone, Default)]
+pub struct Minutes {
+    minutes: BTreeMap<Minute, Set>,
+    events: usize,
+}
+
+/// One minute's fingerprints: sorted once it is quiet (8 bytes an event), hashed while it grows.
+#[derive(Debug, Clone, Default)]
+struct Set {
+    quiet: Box<[Fingerprint]>,
+    recent: HashSet<Fingerprint, BuildHasherDefault<AsIs>>,
+}
+
+impl Minutes {
+    pub fn contains(&self, minute: Minute, fingerprint: Fingerprint) -> bool {
+        self.minutes.get(&minute).is_some_and(|set| set.contains(fingerprint))
+    }
+
+    /// Whether it was new.
+    pub fn insert(&mut self, minute: Minute, fingerprint: Fingerprint) -> bool {
+        let set = self.minutes.entry(minute).or_default();
+        let new = set.quiet.binary_search(&fingerprint).is_err() && set.recent.insert(fingerprint);
+        self.events += usize::from(new);
+        new
+    }
+
+    pub fn extend(&mut self, minute: Minute, fingerprints: impl IntoIterator<Item = Fingerprint>) {
+        for fingerprint in fingerprints {
+            self.insert(minute, fingerprint);
+        }
+    }
+
+    /// Packs a minute that is not expected to grow.
+    pub fn settle(&mut self, minute: Minute) {
+        if let Some(set) = self.minutes.get_mut(&minute) {
+            set.settle();
+        }
+    }
+
+    pub fn forget(&mut self, minutes: std::ops::Range<Minute>) {
+        let gone: Vec<Minute> = self.minutes.range(minutes).map(|(minute, _)| *minute).collect();
+        for minute in gone {
+            self.events -= self.minutes.remove(&minute).map_or(0, |set| set.len());
+        }
+    }
+
+    /// The minutes below `end` that hold anything, ascending.
+    pub fn below(&self, end: Minute) -> impl Iterator<Item = Minute> {
+        self.minutes.range(..end).map(|(minute, _)| *minute)
+    }
+
+    /// How many fingerprints are held.
+    pub fn len(&self) -> usize {
+        self.events
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+}
+
+impl Set {
+    fn contains(&self, fingerprint: Fingerprint) -> bool {
+        self.recent.contains(&fingerprint) || self.quiet.binary_search(&fingerprint).is_ok()
+    }
+
+    fn len(&self) -> usize {
+        self.quiet.len() + self.recent.len()
+    }
+
+    fn settle(&mut self) {
+        if self.recent.is_empty() {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.quiet).into_vec();
+        all.extend(std::mem::take(&mut self.recent));
+        all.sort_unstable();
+        self.quiet = all.into();
+    }
+}
+
+/// A fingerprint is a hash already.
+#[derive(Debug, Clone, Copy, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}

@@ -1,0 +1,160 @@
+//! An event as a sink carries it: its value, headers and key.
+//!
+//! One file per format below `record/`; the only one so far is `raw`, the event's bytes as they came.
+//!
+//! # Invariants
+//! Pure: no I/O, no clock. Nothing here drops or shortens an event.
+
+pub mod raw;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Time;
+use crate::event::Event;
+
+/// How an event came to be delivered; the `delivery` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Delivery {
+    /// Its time had not been read before, and was read as it passed.
+    Live,
+    /// Its time had been read before, or passed during an outage.
+    Late,
+    /// Its time lies before the stream's first run.
+    Backfill,
+    /// Delivered again on request.
+    Replay,
+}
+
+impl Delivery {
+    pub const ALL: [Delivery; 4] = [Delivery::Live, Delivery::Late, Delivery::Backfill, Delivery::Replay];
+
+    /// The header's value, also a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Delivery::Live => "live",
+            Delivery::Late => "late",
+            Delivery::Backfill => "backfill",
+            Delivery::Replay => "replay",
+        }
+    }
+}
+
+/// What a Kafka record is keyed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Key {
+    /// `initiated_by.id`, else `initiated_by.username`, else none.
+    #[default]
+    Actor,
+    Organization,
+    /// The event's `id`.
+    Id,
+    None,
+}
+
+/// An event as a sink carries it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub event: Event,
+    /// What is published: for the raw format the event's own bytes.
+    pub value: Bytes,
+    pub delivery: Delivery,
+    /// When it was admitted, by the server's clock.
+    pub ingested_at: Time,
+    /// The stream's organization, for events that name none.
+    pub organization: Arc<str>,
+}
+
+impl Record {
+    /// The organization the event names, else the stream's.
+    pub fn organization(&self) -> &str {
+        self.event.organization().unwrap_or(&self.organization)
+    }
+
+    pub fn key(&self, key: Key) -> Option<&str> {
+        match key {
+            Key::Actor => self.event.actor(),
+            Key::Organization => Some(self.organization()),
+            Key::Id => self.event.id(),
+            Key::None => None,
+        }
+    }
+
+    /// The headers in their order; a field that the event lacks has none.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        let event = &self.event;
+        [
+            ("event-id", event.id().map(Cow::from)),
+            ("event-type", event.event_type().map(Cow::from)),
+            ("event-time", event.timestamp().map(Cow::from)),
+            ("service", event.service().map(Cow::from)),
+            ("organization", Some(self.organization().into())),
+            ("delivery", Some(self.delivery.as_str().into())),
+            ("ingested-at", Some(self.ingested_at.to_string().into())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Why a record went to the dead letters; a bounded metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Larger than the sink or its topic takes.
+    TooLargeForSink,
+    /// Larger than `max_event_bytes`: only its head was kept.
+    TooLarge,
+    /// The sink refused it for another cause.
+    Refused,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::TooLargeForSink => "too_large_for_sink",
+            Reason::TooLarge => "too_large",
+            Reason::Refused => "refused",
+        }
+    }
+}
+
+/// What could not be delivered, with everything that says why.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    pub reason: Reason,
+    /// A sentence for the operator: the limit that was passed, or what the sink answered.
+    pub explanation: String,
+    /// The whole event; for [`Reason::TooLarge`] its first 64 KiB.
+    pub value: Bytes,
+    /// The event's whole size in bytes.
+    pub size: u64,
+    /// A record's headers; for [`Reason::TooLarge`] the organization and the window it was read in.
+    pub headers: Vec<(&'static str, String)>,
+    pub organization: Arc<str>,
+}
+
+impl DeadLetter {
+    /// A record that a sink refused, whole.
+    pub fn of(record: &Record, reason: Reason, explanation: String) -> DeadLetter {
+        DeadLetter {
+            reason,
+            explanation,
+            value: record.value.clone(),
+            size: record.value.len() as u64,
+            headers: record.headers().map(|(name, value)| (name, value.into_owned())).collect(),
+            organization: record.organization.clone(),
+        }
+    }
+
+    /// [`Self::headers`] and, behind them, `dead-letter-reason`, `dead-letter-explanation` and `event-size`.
+    pub fn all_headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        let why = [
+            ("dead-letter-reason", Cow::from(self.reason.as_str())),
+            ("dead-letter-explanation", Cow::from(self.explanation.as_str())),
+            ("event-size", Cow::from(self.size.to_string())),
+        ];
+        self.headers.iter().map(|(name, value)| (*name, Cow::from(value.as_str()))).chain(why)
+    }
+}

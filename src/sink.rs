@@ -1,0 +1,70 @@
+//! Where records go: Kafka, a file, standard output (syslog has its place here).
+//!
+//! # Invariants
+//! [`Sink::deliver`] returns only when every record is acknowledged or named in its answer; a sink waits for as
+//! long as its far end may heal, and says what it waits for in [`Sink::trouble`]. No sink knows the ledger, a
+//! store or another sink.
+//!
+//! # Cancellation
+//! Dropping `deliver` leaves the batch in flight: any part of it may have been delivered.
+
+pub mod file;
+pub mod kafka;
+pub mod stdout;
+
+use async_trait::async_trait;
+
+use crate::record::{DeadLetter, Reason, Record};
+
+/// Publishes records.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// `kafka`, `file`, `stdout`: a metric label.
+    fn name(&self) -> &'static str;
+
+    /// Delivers all, in order, and waits for the acknowledgement of each.
+    ///
+    /// Gives those that the far end will never take; every other one is acknowledged.
+    /// An error is fatal: waiting heals nothing.
+    async fn deliver(&self, records: &[Record]) -> Result<Vec<Refused>, Error>;
+
+    /// What the sink is waiting for at this moment, for `/readyz` and `/status`; none when all is well.
+    fn trouble(&self) -> Option<String>;
+}
+
+/// Takes what no sink will: see [`DeadLetter`].
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// Returns when all are durable; waits for as long as the far end may heal.
+    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), Error>;
+
+    /// As [`Sink::trouble`].
+    fn trouble(&self) -> Option<String>;
+}
+
+/// A record that the far end will never take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the delivered slice.
+    pub index: usize,
+    pub reason: Reason,
+    /// A sentence for the operator.
+    pub explanation: String,
+}
+
+/// What no waiting heals.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("writing to {target}: {source}")]
+    Write { target: String, source: std::io::Error },
+    #[error("kafka: {0}")]
+    Kafka(String),
+    #[error(
+        "a dead letter of {size} bytes is refused by {target}: {explanation}; raise the limit there, or use dead_letter: {{file: …}}"
+    )]
+    DeadLetterRefused { target: String, size: u64, explanation: String },
+    #[error(
+        "an event of {size} bytes can't be delivered ({explanation}) and no dead_letter is configured; set dead_letter: {{topic: …}} or {{file: …}}, or raise the sink's limit"
+    )]
+    NoDeadLetter { size: u64, explanation: String },
+}

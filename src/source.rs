@@ -1,0 +1,3 @@
+//! The Directory Insights API: one request, one answer.
+
+pub mod query;

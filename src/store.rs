@@ -1,0 +1,49 @@
+//! Where ledgers are kept: SQLite now, a Kafka topic beside an exactly-once sink later.
+//!
+//! # Invariants
+//! A store folds checkpoints and understands nothing of them: it asks no clock and decides nothing.
+//! [`Store::save`] returns when the checkpoint is durable, whole or not at all.
+
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+use crate::ledger::{Checkpoint, StreamKey};
+
+/// Keeps each stream's ledger.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The checkpoint that all saved ones fold into; none for a stream never seen.
+    async fn load(&self, stream: &StreamKey) -> Result<Option<Checkpoint>, Error>;
+
+    /// Makes `checkpoint` durable. Waits for as long as the cause may heal (a full disk).
+    async fn save(&self, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<(), Error>;
+
+    /// What the store is waiting for at this moment; none when all is well.
+    fn trouble(&self) -> Option<String>;
+}
+
+/// What no waiting heals.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "{path} is in use by {holder}: two processes must not share one state; stop the other, or give this one a state.path of its own"
+    )]
+    Locked { path: String, holder: String },
+    #[error(
+        "{path} lies on a network file system ({kind}), whose locks can't be trusted; put state.path on a local disk"
+    )]
+    NetworkFileSystem { path: String, kind: String },
+    #[error(
+        "{path} was written by a newer jumpstream (format {found}, this one knows {known}); run that release again, or a later one"
+    )]
+    NewerFormat { path: String, found: u32, known: u32 },
+    #[error("{path}: {source}")]
+    Sqlite { path: String, source: rusqlite::Error },
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error(
+        "{path}: the ledger of {stream} can't be read: {why}; restore the file from a backup, or start anew with another state.path"
+    )]
+    Damaged { path: String, stream: String, why: String },
+}

@@ -1,0 +1,10 @@
+//! The one test binary. Each module's first line says what it shows.
+
+mod clock;
+mod config;
+mod emulator;
+mod event;
+mod ledger;
+mod sink;
+mod source;
+mod store;
