@@ -197,6 +197,12 @@ impl Ledger {
         }
     }
 
+    /// What was read from `from` on has to be read again, since late events of that time may have come.
+    pub fn reopen(&mut self, from: Time) {
+        self.coverage.cut_back(from);
+        self.change.moved = true;
+    }
+
     /// The server's clock turned out to be behind: nothing from `now` on can have been read.
     pub fn cut_back(&mut self, now: Time) {
         self.coverage.cut_back(now);

@@ -97,7 +97,7 @@ impl Plan {
     }
 
     /// What to ask at the server's time `now`.
-    pub fn next(&mut self, ledger: &Ledger, now: Time) -> Ask {
+    pub fn next(&mut self, ledger: &mut Ledger, now: Time) -> Ask {
         if self.live.is_none() && now >= self.poll_due {
             self.live = Some(self.poll(ledger, now));
             self.poll_due = now + self.settings.interval;
@@ -105,10 +105,10 @@ impl Plan {
         if let Some(read) = &self.live {
             return Ask::Page(read.ask(self.settings.page_size));
         }
-        if self.window.is_none() {
-            if let Some(ask) = self.open_window(ledger, now) {
-                return ask;
-            }
+        if self.window.is_none()
+            && let Some(ask) = self.open_window(ledger, now)
+        {
+            return ask;
         }
         match &self.window {
             Some(read) => Ask::Page(read.ask(self.settings.page_size)),
@@ -118,14 +118,20 @@ impl Plan {
 
     /// A live poll: from the overlap on, or from a minute ago where the edge is too far behind (the time between
     /// becomes a gap).
-    fn poll(&self, ledger: &Ledger, now: Time) -> Read {
+    fn poll(&self, ledger: &mut Ledger, now: Time) -> Read {
         let lagging = LAGGING.max(self.settings.interval * 3);
         let from = match ledger.edge() {
             Some(edge) if now.since(edge) <= lagging => edge - self.overlap,
-            _ => now - OVERLAP.end,
+            Some(edge) => {
+                // No poll will look back over the time before the edge, so the gap begins an overlap earlier.
+                ledger.reopen(edge - OVERLAP.end);
+                now - OVERLAP.end
+            }
+            None => now - OVERLAP.end,
         };
-        let bounded = self.crowded.is_some_and(|due| now < due);
-        Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bounded.then(|| now + FUTURE))
+        // Where the clock fell behind the edge, a bound would end the poll before it begins.
+        let bound = Some(now + FUTURE).filter(|to| from < *to && self.crowded.is_some_and(|due| now < due));
+        Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bound)
     }
 
     /// Takes the next window off the newest gap, or asks how full that gap is.
@@ -175,8 +181,9 @@ impl Plan {
             match read.page_read(end) {
                 Standing::Goes => self.live = Some(read),
                 Standing::Ended => self.poll_ended(ledger, &read, now),
-                // What the poll could not page becomes a gap, whose windows are halved; the edge goes on.
-                Standing::Unpageable => ledger.advance_edge(read.sent_at(now) - SETTLING),
+                // What the poll could not page becomes a gap, whose windows are halved; the edge goes on, but a whole
+                // overlap behind, since no poll can look back over what the windows have read.
+                Standing::Unpageable => ledger.advance_edge(read.sent_at(now) - OVERLAP.end),
             }
         } else if let Some(mut read) = self.window.take() {
             match read.page_read(end) {
@@ -188,7 +195,7 @@ impl Plan {
     }
 
     fn poll_ended(&mut self, ledger: &mut Ledger, read: &Read, now: Time) {
-        let edge = read.sent_at(now) - SETTLING;
+        let edge = (read.sent_at(now) - SETTLING).min(read.to.unwrap_or(Time::MAX));
         ledger.cover(read.from.max(ledger.start())..edge);
         ledger.advance_edge(edge);
         // A slow API leaves time for the gaps.
@@ -242,10 +249,17 @@ impl Plan {
         }
     }
 
-    /// The server's clock was set back to `now`: every read in progress is void.
-    pub fn cut_back(&mut self, ledger: &mut Ledger, now: Time) {
-        ledger.cut_back(now - SETTLING);
-        *self = Plan { unpageable: std::mem::take(&mut self.unpageable), ..Plan::new(self.settings) };
+    /// The server's clock was found to be ahead and is set back from `believed` to `now`. The poll in progress is void;
+    /// where the edge lies in the future, what was read while the clock was wrong is read again.
+    pub fn cut_back(&mut self, ledger: &mut Ledger, believed: Time, now: Time) {
+        self.live = None;
+        self.poll_due = now;
+        if let Some(edge) = ledger.edge().filter(|edge| *edge > now) {
+            let ahead = believed.since(now);
+            ledger.cut_back(now.min(edge - ahead) - OVERLAP.end);
+            self.window = None;
+            self.cuts.clear();
+        }
     }
 
     /// The overlap in force.
