@@ -1,1 +1,352 @@
-//! (being built)
+//! One organization's and one service's loop: plan, fetch, admit, format, commit.
+//!
+//! While one batch is being committed the next one is fetched and admitted; there are never more than these two, and
+//! a sink that waits makes the loop wait with it. After a failed commit everything in memory is dropped and the
+//! ledger is read again from the store.
+//!
+//! # Invariants
+//! Owns its ledger; nobody else changes it. Decides nothing about order or time (the plan does) and nothing about
+//! durability (commit does). Waits for everything that can heal and says so; ends only when told to, or with an error
+//! that no waiting heals.
+//!
+//! # Cancellation
+//! Dropping [`Stream::run`] is a crash: what was not committed is read again.
+
+mod fetch;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::{self, Time};
+use crate::commit::{self, Batch, Route};
+use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
+use crate::plan::{Ask, Plan, Settings};
+use crate::record::{DeadLetter, Record};
+use crate::source::{Class, Client, Error as SourceError, IntervalQuery, IntervalUnit};
+use crate::store::Store;
+use report::Report;
+pub use report::Telemetry;
+
+/// A batch closes at this many records or bytes, in mid-page too.
+const BATCH_RECORDS: usize = 10_000;
+const BATCH_BYTES: usize = 4 << 20;
+/// Failures in a row after which a paged read begins anew, since its cursor may be what fails.
+const CURSOR_TRIES: u32 = 5;
+/// Rising pauses between failed requests.
+const PAUSE: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(60);
+
+/// What a stream is made of.
+pub struct Stream {
+    pub key: StreamKey,
+    pub client: Client,
+    /// Whether requests name the organization (`x-org-id`): only where it was configured.
+    pub names_organization: bool,
+    pub settings: Settings,
+    /// Where coverage begins for a stream first seen at the server's time given; asked at each start, since the
+    /// configuration may have moved it earlier.
+    pub start: Arc<dyn Fn(Time) -> Time + Send + Sync>,
+    pub store: Arc<dyn Store>,
+    pub route: Arc<Route>,
+    pub telemetry: Telemetry,
+    /// How often a checkpoint that holds no event is saved.
+    pub idle_save: Duration,
+    /// True once the process is to end.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Why a stream ended without having been told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Commit(#[from] commit::Error),
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    #[error("the commit's task ended: {0}")]
+    Task(String),
+}
+
+impl Stream {
+    /// Reads and delivers until told to end; then commits what it has.
+    pub async fn run(self) -> Result<(), Error> {
+        let mut report = Report::new(&self.telemetry);
+        let Some(now) = self.server_time(&mut report).await else { return Ok(()) };
+        let mut ledger = match self.store.load(&self.key).await? {
+            Some(stored) => Ledger::open(stored),
+            None => Ledger::begin(random_key(), now, (self.start)(now)),
+        };
+        ledger.move_start((self.start)(now));
+        report.opened(&ledger);
+        let plan = Plan::new(self.settings);
+        let stream = Arc::new(self);
+        let mut reading = Reading::new(stream, ledger, plan, report);
+        let ended = reading.read().await;
+        reading.report.ended(&ended);
+        ended
+    }
+
+    /// The server's time; asks for any answer until one carries a usable `Date`. None when told to end meanwhile.
+    async fn server_time(&self, report: &mut Report) -> Option<Time> {
+        let mut schedule = crate::retry::Schedule::new(PAUSE.start, PAUSE.end);
+        loop {
+            if let Some(now) = self.client.now() {
+                return Some(now);
+            }
+            let asked = self.until_shutdown(self.client.organizations()).await?;
+            if self.client.now().is_some() {
+                continue;
+            }
+            if let Err(error) = asked {
+                report.trouble(&error);
+            }
+            self.until_shutdown(tokio::time::sleep(schedule.pause())).await?;
+        }
+    }
+
+    /// None when told to end first.
+    async fn until_shutdown<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        or_end(&mut self.shutdown.clone(), future).await
+    }
+
+    fn organization(&self) -> Option<&str> {
+        self.names_organization.then_some(self.key.organization.as_str())
+    }
+}
+
+/// What `future` gives; none when told to end first. A value that is there already counts.
+async fn or_end<T>(shutdown: &mut watch::Receiver<bool>, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        _ = shutdown.wait_for(|ends| *ends) => None,
+    }
+}
+
+/// Random, since the fingerprints' key must not be guessable.
+fn random_key() -> FingerprintKey {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).expect("the operating system has random numbers");
+    FingerprintKey(key)
+}
+
+/// A stream at work.
+struct Reading {
+    stream: Arc<Stream>,
+    organization: Arc<str>,
+    ledger: Ledger,
+    plan: Plan,
+    report: Report,
+    gathered: Gathered,
+    in_flight: Option<JoinHandle<Result<Vec<DeadLetter>, commit::Error>>>,
+    schedule: crate::retry::Schedule,
+    failures: u32,
+    /// [`clock::uptime`] of the last checkpoint.
+    saved_at: Duration,
+    /// What the batch in flight brings us to.
+    coming: Option<report::Milestone>,
+}
+
+/// The batch being gathered.
+#[derive(Default)]
+struct Gathered {
+    records: Vec<Record>,
+    dead: Vec<DeadLetter>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.records.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
+    }
+}
+
+/// Whether to go on.
+enum Turn {
+    Next,
+    End,
+}
+
+impl Reading {
+    fn new(stream: Arc<Stream>, ledger: Ledger, plan: Plan, report: Report) -> Reading {
+        Reading {
+            organization: stream.key.organization.as_str().into(),
+            stream,
+            ledger,
+            plan,
+            report,
+            gathered: Gathered::default(),
+            in_flight: None,
+            schedule: crate::retry::Schedule::new(PAUSE.start, PAUSE.end),
+            failures: 0,
+            saved_at: clock::uptime(),
+            coming: None,
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), Error> {
+        while !*self.stream.shutdown.borrow() {
+            let Some(now) = self.stream.server_time(&mut self.report).await else { break };
+            let turn = match self.plan.next(&mut self.ledger, now) {
+                Ask::Page(ask) => self.page(ask).await?,
+                Ask::Interval { range, unit } => self.interval(range, unit).await?,
+                Ask::Wait { until } => self.wait(until.since(now)).await?,
+            };
+            if let Turn::End = turn {
+                break;
+            }
+        }
+        self.submit().await?;
+        self.settle().await
+    }
+
+    /// Nothing to ask: lets the batch in flight come to its end, then sleeps.
+    async fn wait(&mut self, pause: Duration) -> Result<Turn, Error> {
+        self.settle().await?;
+        self.tell();
+        Ok(match self.stream.until_shutdown(tokio::time::sleep(pause)).await {
+            Some(()) => Turn::Next,
+            None => Turn::End,
+        })
+    }
+
+    async fn interval(&mut self, range: std::ops::Range<Time>, unit: crate::plan::cut::Unit) -> Result<Turn, Error> {
+        let query = IntervalQuery {
+            service: self.stream.key.service.clone(),
+            start: range.start,
+            end: range.end,
+            unit: match unit {
+                crate::plan::cut::Unit::Minute => IntervalUnit::Minute,
+                crate::plan::cut::Unit::Hour => IntervalUnit::Hour,
+                crate::plan::cut::Unit::Day => IntervalUnit::Day,
+            },
+        };
+        let stream = self.stream.clone();
+        let asked = stream.until_shutdown(stream.client.interval(stream.organization(), &query)).await;
+        match asked {
+            None => return Ok(Turn::End),
+            Some(Ok(buckets)) => {
+                let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
+                self.plan.interval_read(&buckets);
+                self.succeeded();
+            }
+            Some(Err(error)) if error.class() == Class::Refused || self.failures >= CURSOR_TRIES => {
+                tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; the gap is read without");
+                self.plan.interval_refused();
+                self.succeeded();
+            }
+            Some(Err(error)) => return self.failed(error).await,
+        }
+        Ok(Turn::Next)
+    }
+
+    /// Tells where the reading stands.
+    fn tell(&mut self) {
+        let settled = self.in_flight.is_none() && !self.ledger.has_admitted();
+        let now = self.stream.client.now().unwrap_or_default();
+        self.report.reading(&self.ledger, &self.plan, now, settled);
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.schedule.reset();
+        self.report.healed();
+    }
+
+    /// A request failed: says so and waits for what the error's class says.
+    async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
+        self.failures += 1;
+        if error.class() == Class::FutureStart {
+            return self.correct_clock(&error).await;
+        }
+        self.report.trouble(&error);
+        // Whatever was read before the failure is not held back by it.
+        if self.ledger.has_admitted() {
+            self.submit().await?;
+        }
+        if self.failures >= CURSOR_TRIES || error.class() == Class::Refused {
+            self.plan.abandon_read(self.stream.client.now().unwrap_or_default());
+        }
+        let pause = match error.class() {
+            Class::Retry { after: Some(after) } => after,
+            Class::Retry { after: None } | Class::FutureStart => self.schedule.pause(),
+            Class::Credential | Class::Refused => PAUSE.end.min(self.schedule.pause() * 4),
+        };
+        let stream = self.stream.clone();
+        let waited = stream.until_shutdown(async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stream.client.credential_changed(), if error.class() == Class::Credential => {}
+            }
+        });
+        if waited.await.is_none() {
+            return Ok(Turn::End);
+        }
+        if error.class() == Class::Credential {
+            return self.check_owner().await;
+        }
+        Ok(Turn::Next)
+    }
+
+    /// The key may have been replaced by another organization's: its events must not fill this ledger.
+    async fn check_owner(&mut self) -> Result<Turn, Error> {
+        let stream = self.stream.clone();
+        loop {
+            let Some(seen) = stream.until_shutdown(stream.client.organizations()).await else { return Ok(Turn::End) };
+            let foreign = seen.is_ok_and(|all| !all.is_empty() && all.iter().all(|one| one.id != stream.key.organization));
+            if !foreign {
+                return Ok(Turn::Next);
+            }
+            self.report.foreign_key();
+            if stream.until_shutdown(tokio::time::sleep(PAUSE.end)).await.is_none() {
+                return Ok(Turn::End);
+            }
+        }
+    }
+
+    /// The API says that our time is its future: its `Date` was wrong, so the clock is set anew and the edge cut back.
+    async fn correct_clock(&mut self, error: &SourceError) -> Result<Turn, Error> {
+        let believed = self.stream.client.now();
+        self.stream.client.reset_clock();
+        self.report.trouble(error);
+        let pause = self.schedule.pause();
+        if self.stream.until_shutdown(tokio::time::sleep(pause)).await.is_none() {
+            return Ok(Turn::End);
+        }
+        let Some(now) = self.stream.server_time(&mut self.report).await else { return Ok(Turn::End) };
+        self.plan.cut_back(&mut self.ledger, believed.unwrap_or(now), now);
+        Ok(Turn::Next)
+    }
+
+    /// Sends the gathered batch off, after the one before it has come to its end.
+    async fn submit(&mut self) -> Result<(), Error> {
+        if !self.ledger.has_changed() {
+            return Ok(());
+        }
+        self.settle().await?;
+        let now = self.stream.client.now().unwrap_or_default();
+        self.ledger.forget_settled(now);
+        let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
+        let checkpoint: Checkpoint = self.ledger.checkpoint();
+        self.coming = Some(self.report.milestone(&records, &self.ledger, &self.plan));
+        self.saved_at = clock::uptime();
+        let stream = self.stream.clone();
+        self.in_flight = Some(tokio::spawn(async move {
+            let _timer = stream.telemetry.metrics.commit_timer();
+            commit::commit(&stream.route, &stream.key, Batch { records, dead, checkpoint }).await
+        }));
+        Ok(())
+    }
+
+    /// Waits for the batch in flight.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        let dead = in_flight.await.map_err(|error| Error::Task(error.to_string()))??;
+        if let Some(milestone) = self.coming.take() {
+            self.report.committed(milestone, &dead);
+        }
+        Ok(())
+    }
+}

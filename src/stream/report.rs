@@ -1,0 +1,263 @@
+//! What a stream tells the outside: metrics, its status, and one line where its state changes.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::{self, Time};
+use crate::event::Event;
+use crate::ledger::Ledger;
+use crate::plan::Plan;
+use crate::record::{DeadLetter, Delivery, Record};
+use crate::source::{Class, Error as SourceError};
+use crate::telemetry::metrics::{AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
+use crate::telemetry::status::{Gap, LedgerSize, State, StreamStatus};
+
+/// Where a stream's figures go.
+pub struct Telemetry {
+    pub metrics: Metrics,
+    pub account: AccountMetrics,
+    pub organization: OrganizationMetrics,
+    pub sinks: Vec<SinkMetrics>,
+    pub status: watch::Sender<StreamStatus>,
+    /// Up to where everything since the start is covered and committed; none while there are gaps.
+    pub covered: watch::Sender<Option<Time>>,
+}
+
+/// What a commit brings: told only once it is durable.
+pub(super) struct Milestone {
+    delivered: [u64; Delivery::ALL.len()],
+    newest: Option<Time>,
+    edge: Option<Time>,
+    covered: Option<Time>,
+    gap_events: u64,
+}
+
+/// One stream's reporting.
+pub(super) struct Report {
+    metrics: Metrics,
+    account: AccountMetrics,
+    organization: OrganizationMetrics,
+    sinks: Vec<SinkMetrics>,
+    gauges: StreamMetrics,
+    sender: watch::Sender<StreamStatus>,
+    covered: watch::Sender<Option<Time>>,
+    status: StreamStatus,
+    read: u64,
+    passed_over: u64,
+    pace: Pace,
+}
+
+/// Gap events a second, over the gaps read in one go.
+#[derive(Default)]
+struct Pace {
+    begun: Option<Duration>,
+    events: u64,
+}
+
+impl Report {
+    pub fn new(telemetry: &Telemetry) -> Report {
+        Report {
+            metrics: telemetry.metrics.clone(),
+            account: telemetry.account.clone(),
+            organization: telemetry.organization.clone(),
+            sinks: telemetry.sinks.clone(),
+            gauges: telemetry.organization.stream(),
+            sender: telemetry.status.clone(),
+            covered: telemetry.covered.clone(),
+            status: telemetry.status.borrow().clone(),
+            read: 0,
+            passed_over: 0,
+            pace: Pace::default(),
+        }
+    }
+
+    pub fn opened(&mut self, ledger: &Ledger) {
+        self.status.start = Some(ledger.start());
+        tracing::info!(
+            organization = self.status.organization, service = self.status.service,
+            start = %ledger.start(), edge = ledger.edge().map(tracing::field::display),
+            "stream opened"
+        );
+        self.publish();
+    }
+
+    pub fn read_one(&mut self) {
+        self.read += 1;
+    }
+
+    pub fn passed_over(&mut self) {
+        self.passed_over += 1;
+    }
+
+    pub fn admitted(&mut self, event: &Event, delivery: Delivery, now: Time) {
+        if let (Some(time), Delivery::Live | Delivery::Late) = (event.time(), delivery) {
+            self.metrics.lateness(event.service(), now.since(time));
+        }
+    }
+
+    /// The figures of a batch that is about to be committed.
+    pub fn milestone(&mut self, records: &[Record], ledger: &Ledger, plan: &Plan) -> Milestone {
+        self.organization.read(std::mem::take(&mut self.read));
+        let passed_over = std::mem::take(&mut self.passed_over);
+        self.organization.duplicates(passed_over);
+        self.status.duplicates += passed_over;
+        let mut delivered = [0; Delivery::ALL.len()];
+        let mut newest = None;
+        for record in records {
+            delivered[record.delivery as usize] += 1;
+            newest = newest.max(record.event.time());
+        }
+        let gap_events = if plan.is_polling() { 0 } else { records.len() as u64 };
+        let covered = ledger.edge().filter(|_| ledger.gaps().is_empty());
+        Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events }
+    }
+
+    pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter]) {
+        for delivery in Delivery::ALL {
+            let count = milestone.delivered[delivery as usize];
+            self.sinks.iter().for_each(|sink| sink.delivered(delivery, count));
+            match delivery {
+                Delivery::Live => self.status.delivered.live += count,
+                Delivery::Late => self.status.delivered.late += count,
+                Delivery::Backfill => self.status.delivered.backfill += count,
+                Delivery::Replay => {}
+            }
+        }
+        for letter in dead {
+            self.organization.dead_letter(letter.reason);
+            tracing::warn!(
+                organization = self.status.organization,
+                reason = letter.reason.as_str(),
+                bytes = letter.size,
+                "an event went to the dead letters: {}",
+                letter.explanation
+            );
+        }
+        self.status.dead_letters += dead.len() as u64;
+        self.status.gap_events_read += milestone.gap_events;
+        self.pace.events += milestone.gap_events;
+        if let Some(newest) = milestone.newest {
+            self.gauges.saw(newest);
+        }
+        self.edge(milestone.edge, milestone.covered);
+        self.publish();
+    }
+
+    /// What is known of the reading itself. `settled`: nothing that was admitted waits to be committed, so that the
+    /// edge in memory is as good as the stored one.
+    pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, now: Time, settled: bool) {
+        if settled {
+            let covered = self.covered.borrow().and(ledger.edge()).filter(|_| ledger.gaps().is_empty());
+            self.edge(ledger.edge(), covered);
+        }
+        let gaps = ledger.gaps();
+        let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
+        let wanted = ledger.edge().unwrap_or(now).since(ledger.start());
+        let unpageable = |gap: &std::ops::Range<Time>| plan.unpageable().any(|range| range.start <= gap.start && gap.end <= range.end);
+        let stuck = gaps.iter().any(unpageable);
+        self.status.covered_share = match wanted.as_secs_f64() {
+            wanted if wanted > 0.0 && ledger.edge().is_some() => 1.0 - missing.as_secs_f64() / wanted,
+            _ => 0.0,
+        };
+        self.status.gap_seconds = missing.as_secs_f64();
+        self.status.set_gaps(gaps.iter().map(|gap| Gap {
+            from: gap.start,
+            to: gap.end,
+            reason: if unpageable(gap) { "unpageable" } else { "unread" },
+        }));
+        self.status.gap_events_expected = plan.expected().map(|left| left + self.pace.events);
+        self.status.overlap_seconds = plan.overlap().as_secs_f64();
+        self.status.ledger =
+            LedgerSize { fingerprints: ledger.fingerprints() as u64, bytes: ledger.fingerprints() as u64 * 8 };
+        self.pace(&gaps, plan);
+        self.gauges.set_gap(missing);
+        let reason = stuck.then(|| {
+            "one millisecond holds more events than a page and the API gives no usable cursor; raise poll.page_size, and see that no proxy drops the X-Search_after header".to_owned()
+        });
+        self.state(if gaps.is_empty() { State::Live } else { State::Reading }, reason);
+    }
+
+    fn pace(&mut self, gaps: &[std::ops::Range<Time>], plan: &Plan) {
+        if gaps.is_empty() {
+            self.pace = Pace::default();
+            (self.status.events_per_second, self.status.seconds_left) = (0.0, None);
+            return;
+        }
+        let uptime = clock::uptime();
+        let begun = *self.pace.begun.get_or_insert(uptime);
+        let seconds = (uptime - begun).as_secs_f64();
+        if seconds > 0.5 {
+            let rate = self.pace.events as f64 / seconds;
+            self.status.events_per_second = rate;
+            self.status.seconds_left = plan.expected().filter(|_| rate > 0.0).map(|left| left as f64 / rate);
+        }
+    }
+
+    fn edge(&mut self, edge: Option<Time>, covered: Option<Time>) {
+        let Some(edge) = edge else { return };
+        self.status.edge = Some(edge);
+        let now = self.now();
+        self.status.lag_seconds = Some(now.since(edge).as_secs_f64());
+        self.gauges.set_edge(edge, now);
+        self.covered.send_if_modified(|own| std::mem::replace(own, covered) != covered);
+    }
+
+    fn now(&self) -> Time {
+        clock::wall()
+    }
+
+    /// A request failed.
+    pub fn trouble(&mut self, error: &SourceError) {
+        if matches!(error, SourceError::Unauthorized { .. } | SourceError::Credential(_)) {
+            self.account.set_credential_valid(false);
+        }
+        let state = match error.class() {
+            Class::Retry { .. } | Class::FutureStart => State::Waiting,
+            Class::Credential | Class::Refused => State::Blocked,
+        };
+        self.state(state, Some(error.to_string()));
+    }
+
+    /// The key has changed and sees other organizations than this stream's.
+    pub fn foreign_key(&mut self) {
+        let reason = "the key belongs to another organization than this stream's ledger; give back a key of this one, or set organizations".to_owned();
+        self.state(State::Blocked, Some(reason));
+    }
+
+    /// A request succeeded.
+    pub fn healed(&mut self) {
+        self.account.set_credential_valid(true);
+        if matches!(self.status.state, State::Waiting | State::Blocked) {
+            self.state(State::Reading, None);
+        }
+    }
+
+    pub fn ended(&mut self, ended: &Result<(), super::Error>) {
+        let reason = ended.as_ref().err().map(|error| format!("stopped: {error}"));
+        self.state(if reason.is_some() { State::Blocked } else { State::Stopped }, reason);
+    }
+
+    /// One line a change, never one a page.
+    fn state(&mut self, state: State, reason: Option<String>) {
+        let changed = self.status.state != state || self.status.reason != reason;
+        if changed {
+            let (organization, service) = (&self.status.organization, &self.status.service);
+            match &reason {
+                Some(reason) => tracing::warn!(organization, service, state = state.as_str(), "{reason}"),
+                None => tracing::info!(organization, service, state = state.as_str(), "stream {}", state.as_str()),
+            }
+            if self.status.state != state {
+                self.status.since = clock::wall();
+            }
+            self.gauges.set_degraded(reason.is_some());
+            (self.status.state, self.status.reason) = (state, reason);
+        }
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        self.status.as_of = clock::uptime();
+        self.sender.send_replace(self.status.clone());
+    }
+}
