@@ -53,6 +53,12 @@ impl Time {
         })
     }
 
+    /// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7).
+    pub fn parse_http(text: &str) -> Option<Time> {
+        let since_1970 = httpdate::parse_http_date(text.trim()).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Time(nanos(since_1970)))
+    }
+
     /// The time from `earlier` to this one; zero where `earlier` is later.
     pub fn since(self, earlier: Time) -> Duration {
         let nanos = i128::from(self.0) - i128::from(earlier.0);

@@ -4,16 +4,18 @@
 //! The bytes are never changed. No field has to exist or to have a certain type: an event is never refused
 //! for its shape. Knows nothing of pages, ledgers or sinks.
 
+mod json;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
-use serde::Deserializer as _;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::clock::Time;
+pub use json::Error;
+use json::Walk;
 
 /// An event as the API sent it.
 #[derive(Debug, Clone)]
@@ -34,13 +36,14 @@ pub struct Fields {
     time: Option<Time>,
 }
 
-/// A string of the event: where it lies in the bytes, or its own copy where it was escaped.
+/// A value of the event: where it lies in the bytes, or its own copy where it was an escaped string.
 #[derive(Debug, Clone, Default)]
 enum Text {
     #[default]
     Absent,
     Span(u32, u32),
     Owned(Box<str>),
+    Object(u32, u32),
 }
 
 impl Fields {
@@ -48,62 +51,73 @@ impl Fields {
     ///
     /// Gives the fields and the number of bytes the object takes. An error whose `is_eof()` is true means that
     /// the object goes on behind `input`; any other that it is no JSON object.
-    pub fn read(input: &[u8]) -> Result<(Fields, usize), serde_json::Error> {
-        let mut json = serde_json::Deserializer::from_slice(input);
-        let wanted = ["id", "event_type", "service", "timestamp", "organization", "initiated_by"];
+    pub fn read(input: &[u8]) -> Result<(Fields, usize), Error> {
+        let mut found: [Option<Range<usize>>; 6] = Default::default();
+        let [id, event_type, service, timestamp, organization, initiated_by] = &mut found;
+        let end = Walk::new(input).object(|key, value| {
+            let place = match key {
+                b"id" => &mut *id,
+                b"event_type" => &mut *event_type,
+                b"service" => &mut *service,
+                b"timestamp" => &mut *timestamp,
+                b"organization" => &mut *organization,
+                b"initiated_by" => &mut *initiated_by,
+                _ => return,
+            };
+            *place = Some(value);
+        })?;
         let [id, event_type, service, timestamp, organization, initiated_by] =
-            json.deserialize_map(Entries { wanted: &wanted })?;
-        let end = json.into_iter::<IgnoredAny>().byte_offset();
+            found.map(|value| value.map_or(Text::Absent, |value| Text::of(value, input)));
+        let time = timestamp.read(input).and_then(Time::parse);
+        let actor = match initiated_by {
+            Text::Object(from, to) => actor(input, from as usize..to as usize),
+            _ => Text::Absent,
+        };
+        Ok((Fields { id, event_type, service, timestamp, organization, actor, time }, end))
+    }
+}
 
-        let text = |value: Option<&RawValue>| Text::of(value, input);
-        let (timestamp, time) = match string(timestamp) {
-            Some(instant) => (text(timestamp), Time::parse(&instant)),
-            None => (Text::Absent, None),
-        };
-        let [actor_id, actor_username] = initiated_by.map_or([None; 2], |actor| {
-            serde_json::Deserializer::from_str(actor.get())
-                .deserialize_map(Entries { wanted: &["id", "username"] })
-                .unwrap_or_default()
-        });
-        let fields = Fields {
-            id: text(id),
-            event_type: text(event_type),
-            service: text(service),
-            organization: text(organization),
-            actor: match text(actor_id) {
-                Text::Absent => text(actor_username),
-                id => id,
-            },
-            timestamp,
-            time,
-        };
-        Ok((fields, end))
+/// `id` of the object at `place`, else its `username`.
+fn actor(input: &[u8], place: Range<usize>) -> Text {
+    let (mut id, mut username) = (Text::Absent, Text::Absent);
+    let offset = place.start;
+    let walked = Walk::new(&input[place]).object(|key, value| {
+        let value = value.start + offset..value.end + offset;
+        match key {
+            b"id" => id = Text::of(value, input),
+            b"username" => username = Text::of(value, input),
+            _ => {}
+        }
+    });
+    match (walked, id) {
+        (Ok(_), id @ (Text::Span(..) | Text::Owned(_))) => id,
+        (Ok(_), _) if !matches!(username, Text::Object(..)) => username,
+        _ => Text::Absent,
     }
 }
 
 impl Text {
-    /// The string that `value` is, which lies in `input`; absent for every other type.
-    fn of(value: Option<&RawValue>, input: &[u8]) -> Text {
-        let Some(value) = value else { return Text::Absent };
-        match string(Some(value)) {
-            None => Text::Absent,
-            Some(Cow::Owned(text)) => Text::Owned(text.into()),
-            Some(Cow::Borrowed(text)) => {
-                let from = text.as_ptr() as usize - input.as_ptr() as usize;
-                match (u32::try_from(from), u32::try_from(from + text.len())) {
-                    (Ok(from), Ok(to)) => Text::Span(from, to),
-                    _ => Text::Owned(text.into()),
-                }
+    /// What stands at `place`: absent where it is no string and no object, or a string that is no UTF-8.
+    fn of(place: Range<usize>, input: &[u8]) -> Text {
+        let value = &input[place.clone()];
+        let (Ok(from), Ok(to)) = (u32::try_from(place.start), u32::try_from(place.end)) else { return Text::Absent };
+        match value {
+            [b'{', ..] => Text::Object(from, to),
+            [b'"', inner @ .., b'"'] if inner.contains(&b'\\') => {
+                serde_json::from_slice::<Box<str>>(value).map_or(Text::Absent, Text::Owned)
             }
+            [b'"', inner @ .., b'"'] if std::str::from_utf8(inner).is_ok() => Text::Span(from + 1, to - 1),
+            _ => Text::Absent,
         }
     }
-}
 
-/// A JSON string without its quotes: borrowed where nothing in it is escaped.
-fn string(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    let text = value?.get();
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    fn read<'a>(&'a self, bytes: &'a [u8]) -> Option<&'a str> {
+        match self {
+            Text::Absent | Text::Object(..) => None,
+            Text::Span(from, to) => std::str::from_utf8(&bytes[*from as usize..*to as usize]).ok(),
+            Text::Owned(text) => Some(text),
+        }
+    }
 }
 
 impl Event {
@@ -113,7 +127,7 @@ impl Event {
     }
 
     /// Reads `bytes`, which must hold one JSON object and nothing behind it.
-    pub fn parse(bytes: Bytes) -> Result<Event, serde_json::Error> {
+    pub fn parse(bytes: Bytes) -> Result<Event, Error> {
         let (fields, end) = Fields::read(&bytes)?;
         Ok(Event { bytes: bytes.slice(..end), fields })
     }
@@ -124,42 +138,34 @@ impl Event {
     }
 
     pub fn id(&self) -> Option<&str> {
-        self.text(&self.fields.id)
+        self.fields.id.read(&self.bytes)
     }
 
     pub fn event_type(&self) -> Option<&str> {
-        self.text(&self.fields.event_type)
+        self.fields.event_type.read(&self.bytes)
     }
 
     pub fn service(&self) -> Option<&str> {
-        self.text(&self.fields.service)
+        self.fields.service.read(&self.bytes)
     }
 
     pub fn organization(&self) -> Option<&str> {
-        self.text(&self.fields.organization)
+        self.fields.organization.read(&self.bytes)
     }
 
     /// The timestamp's own text.
     pub fn timestamp(&self) -> Option<&str> {
-        self.text(&self.fields.timestamp)
+        self.fields.timestamp.read(&self.bytes)
     }
 
     /// Who did it: `initiated_by.id`, else `initiated_by.username`.
     pub fn actor(&self) -> Option<&str> {
-        self.text(&self.fields.actor)
+        self.fields.actor.read(&self.bytes)
     }
 
     /// The timestamp as an instant; none where it is missing or no RFC 3339.
     pub fn time(&self) -> Option<Time> {
         self.fields.time
-    }
-
-    fn text<'a>(&'a self, text: &'a Text) -> Option<&'a str> {
-        match text {
-            Text::Absent => None,
-            Text::Span(from, to) => std::str::from_utf8(&self.bytes[*from as usize..*to as usize]).ok(),
-            Text::Owned(text) => Some(text),
-        }
     }
 
     /// What makes two records the same event.
@@ -212,9 +218,9 @@ fn canonical(bytes: &[u8]) -> Vec<u8> {
 fn write_object(object: &BTreeMap<Cow<'_, str>, &RawValue>, depth: usize, out: &mut Vec<u8>) {
     out.push(b'{');
     for (key, value) in object {
-        // With its length before it no key can pass for two.
-        out.extend_from_slice(&(key.len() as u64).to_le_bytes());
-        out.extend_from_slice(key.as_bytes());
+        // Quoted again: a key that holds a colon and a comma must not read as two entries.
+        write_string(key, out);
+        out.push(b':');
         write_value(value, depth, out);
         out.push(b',');
     }
@@ -225,7 +231,7 @@ fn write_value(value: &RawValue, depth: usize, out: &mut Vec<u8>) {
     let text = value.get();
     if depth > 0
         && text.starts_with('{')
-        && let Ok(object) = serde_json::from_str(text)
+        && let Ok(object) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text)
     {
         return write_object(&object, depth - 1, out);
     }
@@ -240,53 +246,16 @@ fn write_value(value: &RawValue, depth: usize, out: &mut Vec<u8>) {
         }
         return out.push(b']');
     }
+    // Whether a character was written as an escape is not what happened either.
+    if text.starts_with('"')
+        && text.contains('\\')
+        && let Ok(decoded) = serde_json::from_str::<String>(text)
+    {
+        return write_string(&decoded, out);
+    }
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Walks one object's entries: `wanted` picks the keys whose values are kept, all others are passed over unread.
-/// Of a key that stands twice the last counts.
-struct Entries<'k, const N: usize> {
-    wanted: &'k [&'static str; N],
-}
-
-impl<'de, const N: usize> Visitor<'de> for Entries<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values = [None; N];
-        while let Some(index) = map.next_key_seed(KeyIn(self.wanted))? {
-            match index {
-                Some(index) => values[index] = Some(map.next_value()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(values)
-    }
-}
-
-/// A key's place among the wanted ones.
-struct KeyIn<'k, const N: usize>(&'k [&'static str; N]);
-
-impl<'de, const N: usize> DeserializeSeed<'de> for KeyIn<'_, N> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<const N: usize> Visitor<'_> for KeyIn<'_, N> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|wanted| *wanted == key))
-    }
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("a string can always be written to memory");
 }

@@ -1,0 +1,501 @@
+//! Sends an account's requests.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Request, Response, StatusCode, Url};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::answer::{self, Asked};
+use super::credentials::{Credential, Key};
+use super::error::quote;
+use super::rate::Rate;
+use super::{Base, Bucket, Error, EventQuery, Head, IntervalQuery, Observer, Options, Page, Phase};
+use crate::clock::{self, Sample, ServerClock, Time};
+
+/// Refusals and lists of organizations are small.
+const SMALL: u64 = 1 << 20;
+/// 1,500 buckets are 150 KiB; the API itself names no limit.
+const BUCKETS: u64 = 64 << 20;
+/// The API's largest page of organizations, and how many pages are believed.
+const ORGANIZATIONS: usize = 100;
+const ORGANIZATION_PAGES: usize = 1_000;
+/// Our clock and the API's may differ by this much before a line says so.
+const SKEW: Duration = Duration::from_secs(120);
+
+/// Speaks to the API for one account. See the [module](super).
+#[derive(Clone)]
+pub struct Client(Arc<Account>);
+
+struct Account {
+    options: Options,
+    http: reqwest::Client,
+    base: Url,
+    organizations: Url,
+    credential: Credential,
+    rate: Rate,
+    clock: Mutex<Clock>,
+    cursor_complained: AtomicBool,
+}
+
+#[derive(Default)]
+struct Clock {
+    server: ServerClock,
+    samples: Samples,
+    /// Whether the last `Date` was far from our wall clock.
+    skewed: bool,
+}
+
+/// How many `Date` headers the API's clock was made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Samples {
+    pub taken: u64,
+    /// More than 2 min off the median: not believed.
+    pub ignored: u64,
+    /// How often nine that agreed replaced the median.
+    pub replaced: u64,
+}
+
+/// An organization that the key sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    pub id: String,
+    /// Text from outside, as it came.
+    pub name: String,
+}
+
+/// One request.
+struct Call<'a> {
+    endpoint: &'static str,
+    url: Url,
+    organization: Option<&'a str>,
+    /// None is a GET.
+    body: Option<Vec<u8>>,
+    asked: Asked,
+}
+
+/// A 200 whose body was not read yet.
+struct Answer {
+    response: Response,
+    /// When the request was sent, in uptime.
+    sent: Duration,
+    outcome: Outcome,
+}
+
+/// Reports a request's outcome once, when it is dropped: no path forgets it.
+pub(super) struct Outcome {
+    observer: Observer,
+    endpoint: &'static str,
+    label: &'static str,
+}
+
+impl Outcome {
+    pub(super) fn set(&mut self, label: &'static str) {
+        self.label = label;
+    }
+
+    fn of<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
+        self.set(result.as_ref().map_or_else(Error::label, |_| "ok"));
+        result
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        (self.observer)(self.endpoint, self.label);
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outcome({} {})", self.endpoint, self.label)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({} at {})", self.0.options.account, self.0.base)
+    }
+}
+
+impl Client {
+    /// Reads no key and connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] where the endpoint can't be used as it is written.
+    pub fn new(options: Options) -> Result<Client, Error> {
+        let base = url(&options.base)?;
+        let organizations = options.organizations.as_ref().map_or(Ok(base.clone()), url)?;
+        Ok(Client(Arc::new(Account {
+            http: http(&base, &organizations, options.deadlines.connect)?,
+            base,
+            organizations,
+            credential: Credential::new(options.key.clone()),
+            rate: Rate::new(options.requests_per_second),
+            clock: Mutex::default(),
+            cursor_complained: AtomicBool::new(false),
+            options,
+        })))
+    }
+
+    /// `POST /events`, for `organization` where the key sees several. Returns at the headers; the page is read
+    /// with [`Page::next`].
+    pub async fn events(&self, organization: Option<&str>, query: &EventQuery) -> Result<Page, Error> {
+        let Answer { response, sent, outcome } = self.ask("events", organization, query.body(), query.asked()).await?;
+        let head = self.head(response.headers(), sent);
+        let options = &self.0.options;
+        Ok(Page::new(head, response, options.limits, options.deadlines.body, outcome))
+    }
+
+    /// `POST /events/count`: how many events the range holds.
+    pub async fn count(&self, organization: Option<&str>, query: &EventQuery) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Body {
+            count: u64,
+        }
+        let answer = self.ask("count", organization, query.count_body(), query.asked()).await?;
+        let body: Body = self.json(answer, SMALL).await?;
+        Ok(body.count)
+    }
+
+    /// `POST /events/interval`: how many events begin in each unit; units without any may be missing.
+    pub async fn interval(&self, organization: Option<&str>, query: &IntervalQuery) -> Result<Vec<Bucket>, Error> {
+        #[derive(Deserialize)]
+        struct Body {
+            buckets: Option<Vec<Entry>>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            key: i64,
+            doc_count: u64,
+        }
+        let answer = self.ask("interval", organization, query.body(), Asked::ClosedRange).await?;
+        let body: Body = self.json(answer, BUCKETS).await?;
+        let bucket = |entry: Entry| Bucket { start: Time::from_millis(entry.key), events: entry.doc_count };
+        Ok(body.buckets.unwrap_or_default().into_iter().map(bucket).collect())
+    }
+
+    /// `GET /api/organizations`, all pages: what the key sees.
+    pub async fn organizations(&self) -> Result<Vec<Organization>, Error> {
+        let (mut found, mut seen, mut skip) = (Vec::new(), HashSet::new(), 0);
+        for _ in 0..ORGANIZATION_PAGES {
+            let (page, total) = self.organizations_from(skip).await?;
+            skip += page.len();
+            let last = page.is_empty() || total.map_or(page.len() < ORGANIZATIONS, |total| skip as u64 >= total);
+            found.extend(page.into_iter().filter(|organization| seen.insert(organization.id.clone())));
+            if last {
+                return Ok(found);
+            }
+        }
+        Err(Error::Malformed { why: format!("more than {ORGANIZATION_PAGES} pages of organizations") })
+    }
+
+    /// Returns when the key's file holds another key than the one refused last, or becomes readable. It looks
+    /// every few seconds. Never returns for a key in a variable.
+    pub async fn credential_changed(&self) {
+        self.0.credential.changed().await;
+    }
+
+    /// The API's time; none before its first usable `Date`.
+    pub fn now(&self) -> Option<Time> {
+        self.clock().server.now(clock::uptime(), clock::wall())
+    }
+
+    /// How the API's clock came about.
+    pub fn clock_samples(&self) -> Samples {
+        self.clock().samples
+    }
+
+    /// Drops the API's clock after an [`Error::FutureStart`]: the next `Date` counts only as far as our wall clock.
+    pub fn reset_clock(&self) {
+        self.clock().server.reset(clock::wall(), clock::uptime());
+    }
+
+    /// Requests a second that the account may send at this moment: the configured rate, or less after a 429.
+    pub fn rate(&self) -> f64 {
+        self.0.rate.current()
+    }
+
+    async fn organizations_from(&self, skip: usize) -> Result<(Vec<Organization>, Option<u64>), Error> {
+        #[derive(Deserialize)]
+        struct Body {
+            results: Option<Vec<Entry>>,
+            #[serde(rename = "totalCount")]
+            total: Option<u64>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            // V1 says `_id`, V2 `id` (insights-api §1.13).
+            #[serde(alias = "_id")]
+            id: String,
+            #[serde(alias = "displayName")]
+            name: Option<String>,
+        }
+        let mut url = join(&self.0.organizations, "/api/organizations");
+        // A stable order: pages cut by `skip` would else repeat some and miss others.
+        url.set_query(Some(&format!("limit={ORGANIZATIONS}&skip={skip}&sort=_id")));
+        let endpoint = "organizations";
+        let answer = self.send(Call { endpoint, url, organization: None, body: None, asked: Asked::Other }).await?;
+        let body: Body = self.json(answer, SMALL).await?;
+        let organization = |entry: Entry| Organization { name: entry.name.unwrap_or_default(), id: entry.id };
+        Ok((body.results.unwrap_or_default().into_iter().map(organization).collect(), body.total))
+    }
+
+    async fn ask(
+        &self,
+        endpoint: &'static str,
+        organization: Option<&str>,
+        body: Vec<u8>,
+        asked: Asked,
+    ) -> Result<Answer, Error> {
+        let path = match endpoint {
+            "count" => "/insights/directory/v1/events/count",
+            "interval" => "/insights/directory/v1/events/interval",
+            _ => "/insights/directory/v1/events",
+        };
+        let url = join(&self.0.base, path);
+        self.send(Call { endpoint, url, organization, body: Some(body), asked }).await
+    }
+
+    /// One request, and a second one only where the key changed after the first was refused.
+    async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let credential = &self.0.credential;
+        let key = credential.key().await?;
+        let first = self.send_with(&call, &key).await;
+        if !matches!(first, Err(Error::Unauthorized { .. })) {
+            return first;
+        }
+        let Some(key) = credential.replacement(&key).await else { return first };
+        let second = self.send_with(&call, &key).await;
+        if matches!(second, Err(Error::Unauthorized { .. })) {
+            credential.refuse(&key);
+        }
+        second
+    }
+
+    async fn send_with(&self, call: &Call<'_>, key: &Key) -> Result<Answer, Error> {
+        let request = request(call, key)?;
+        self.0.rate.turn().await;
+        let sent = clock::uptime();
+        let observer = self.0.options.on_request.clone();
+        let outcome = Outcome { observer, endpoint: call.endpoint, label: "dropped" };
+        let deadline = self.0.options.deadlines.answer;
+        let response = match timeout(deadline, self.0.http.execute(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return outcome.of(Err(self.connect_error(&error, &call.url))),
+            Err(_) => return outcome.of(Err(Error::Timeout { phase: Phase::Answer, after: deadline })),
+        };
+        self.sample(response.headers());
+        if response.status() == StatusCode::OK {
+            return Ok(Answer { response, sent, outcome });
+        }
+        let refusal = self.refusal(call, key, response).await;
+        if let Error::RateLimited { retry_after, .. } = refusal {
+            self.0.rate.lower(sent, retry_after);
+        }
+        outcome.of(Err(refusal))
+    }
+
+    /// Reads what the API says of a request that it refused; a body that fails changes nothing of the refusal.
+    async fn refusal(&self, call: &Call<'_>, key: &Key, mut response: Response) -> Error {
+        let (body, _) = read(&mut response, SMALL, self.0.options.deadlines.body).await;
+        let body = key.remove_from(&String::from_utf8_lossy(&body));
+        let remedy = self.0.credential.remedy();
+        answer::refusal(response.status().as_u16(), response.headers(), &body, call.asked, remedy)
+    }
+
+    async fn json<T: for<'de> Deserialize<'de>>(&self, mut answer: Answer, limit: u64) -> Result<T, Error> {
+        let (body, end) = read(&mut answer.response, limit, self.0.options.deadlines.body).await;
+        let malformed = |error: serde_json::Error| Error::Malformed { why: quote(&error.to_string()) };
+        answer.outcome.of(end.and_then(|()| serde_json::from_slice(&body).map_err(malformed)))
+    }
+
+    fn head(&self, headers: &HeaderMap, sent: Duration) -> Head {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let number = |name: &str| text(name).and_then(|text| text.parse().ok());
+        let cursor = text("x-search_after").filter(|text| !text.is_empty());
+        let usable = |text: &&str| serde_json::from_str::<Vec<serde::de::IgnoredAny>>(text).is_ok();
+        if cursor.is_some_and(|text| !usable(&text)) && !self.0.cursor_complained.swap(true, Ordering::Relaxed) {
+            let cursor = quote(cursor.unwrap_or_default());
+            tracing::warn!(account = self.0.options.account, cursor, "the page's cursor is no JSON array and not used");
+        }
+        Head {
+            limit: number("x-limit"),
+            count: number("x-result-count"),
+            cursor: cursor.filter(usable).map(str::to_owned),
+            sent_at: self.clock().server.now(sent, clock::wall()),
+        }
+    }
+
+    /// Takes the answer's `Date`, whatever its status.
+    fn sample(&self, headers: &HeaderMap) {
+        let Some(date) = answer::date(headers) else { return };
+        let ours = clock::wall();
+        let skewed = date.since(ours).max(ours.since(date)) > SKEW;
+        let was_skewed = {
+            let mut clock = self.clock();
+            match clock.server.sample(date, clock::uptime()) {
+                Sample::Taken => clock.samples.taken += 1,
+                Sample::Ignored => clock.samples.ignored += 1,
+                Sample::Replaced => clock.samples.replaced += 1,
+            }
+            std::mem::replace(&mut clock.skewed, skewed)
+        };
+        let account = &self.0.options.account;
+        match (was_skewed, skewed) {
+            (false, true) => {
+                tracing::warn!(account, api = %date, %ours, "the API's clock and ours differ by more than 2 minutes; check this machine's");
+            }
+            (true, false) => tracing::info!(account, "the API's clock and ours agree again"),
+            _ => {}
+        }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.0.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect_error(&self, error: &reqwest::Error, url: &Url) -> Error {
+        let (host, why) = (host(url), quote(&cause(error)));
+        if is_tls(error) {
+            Error::Tls { host, why }
+        } else if error.is_timeout() {
+            Error::Timeout { phase: Phase::Connect, after: self.0.options.deadlines.connect }
+        } else {
+            Error::Unreachable { host, why }
+        }
+    }
+}
+
+impl EventQuery {
+    fn asked(&self) -> Asked {
+        if self.end.is_some() { Asked::ClosedRange } else { Asked::OpenRange }
+    }
+}
+
+fn request(call: &Call<'_>, key: &Key) -> Result<Request, Error> {
+    let method = if call.body.is_some() { reqwest::Method::POST } else { reqwest::Method::GET };
+    let mut request = Request::new(method, call.url.clone());
+    let headers = request.headers_mut();
+    headers.insert(HeaderName::from_static("x-api-key"), key.header());
+    if let Some(organization) = call.organization {
+        let value = HeaderValue::from_str(organization).map_err(|_| Error::BadRequest {
+            status: 400,
+            message: format!("not sent, \"{}\" is no organization id", quote(organization)),
+        })?;
+        headers.insert(HeaderName::from_static("x-org-id"), value);
+    }
+    if let Some(body) = &call.body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body.clone().into());
+    }
+    Ok(request)
+}
+
+/// The body as far as it came, at most `limit` bytes of it, and whether that was all.
+async fn read(response: &mut Response, limit: u64, idle: Duration) -> (Vec<u8>, Result<(), Error>) {
+    let mut body = Vec::new();
+    loop {
+        match timeout(idle, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                let room = limit as usize - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    return (body, Err(Error::TooLong { what: "the answer", limit }));
+                }
+            }
+            Ok(Ok(None)) => return (body, Ok(())),
+            Ok(Err(error)) => return (body, Err(body_error(&error, 0))),
+            Err(_) => return (body, Err(Error::Timeout { phase: Phase::Body, after: idle })),
+        }
+    }
+}
+
+/// A body that broke off: cut, or not what its encoding says.
+pub(super) fn body_error(error: &reqwest::Error, elements: u64) -> Error {
+    Error::PageTruncated { elements, why: quote(&cause(error)) }
+}
+
+/// The innermost error: the outer ones only say that a request failed.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        // An I/O error hides what it wraps: its source is the wrapped error's own.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| wrapped.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn url(base: &Base) -> Result<Url, Error> {
+    let (text, insecure) = match base {
+        Base::Region(region) => (region.url(), false),
+        Base::Endpoint { url, insecure } => (url.as_str(), *insecure),
+    };
+    let fault = |why: &str| Error::Endpoint {
+        url: quote(text.split(['?', '#', '@']).next().unwrap_or_default()),
+        why: why.to_owned(),
+    };
+    let url = Url::parse(text).map_err(|error| fault(&format!("{error}; write it as https://host")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(fault("holds more than scheme, host, port and path"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if insecure || is_loopback(&url) => Ok(url),
+        "http" => Err(fault("the key would travel in clear text; use https, or insecure: true where that is meant")),
+        _ => Err(fault("must begin with https://")),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+fn host(url: &Url) -> String {
+    quote(url.host_str().unwrap_or_default())
+}
+
+fn join(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+fn http(base: &Url, organizations: &Url, connect: Duration) -> Result<reqwest::Client, Error> {
+    // An error means that the process has a provider already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("jumpstream/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(connect)
+        // A page that waits for a slow sink must hold up no other: HTTP/2's streams share one window.
+        .http1_only()
+        .gzip(true);
+    if is_loopback(base) {
+        builder = builder.no_proxy();
+    }
+    if base.scheme() == "http" && organizations.scheme() == "http" {
+        // No root is needed, and a machine may have none, which would be refused.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| Error::Tls { host: host(base), why: quote(&cause(&error)) })
+}

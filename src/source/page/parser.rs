@@ -1,0 +1,260 @@
+//! Cuts the bytes of an `/events` answer into its elements while they arrive.
+//!
+//! # Invariants
+//! Pure. Each byte is looked at twice at most, however the answer is cut into chunks. An event that lies wholly in
+//! a chunk is a slice of it, never a copy; of one that doesn't, at most `max_event_bytes` are held.
+
+use bytes::Bytes;
+
+use super::{Element, Oversized};
+use crate::event::{self, Event, Fields};
+use crate::source::Error;
+
+/// How much of an oversized event is kept, to tell which one it was.
+const OVERSIZED_HEAD: usize = 64 * 1024;
+
+/// What an answer may not exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A longer event is passed over and reported as [`Element::Oversized`]. Bytes.
+    pub max_event_bytes: u64,
+    /// An element that has not ended by then fails the request. Bytes.
+    pub endless_bytes: u64,
+    /// So does this much white space between two elements. Bytes.
+    pub blank_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { max_event_bytes: 16 << 20, endless_bytes: 1 << 30, blank_bytes: 1 << 20 }
+    }
+}
+
+/// Push chunks, pull elements.
+#[derive(Debug)]
+pub struct Parser {
+    limits: Limits,
+    /// What has come and was not read yet.
+    chunk: Bytes,
+    state: State,
+    /// White space since the last token.
+    blank: u64,
+    elements: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before the `[`.
+    Start,
+    /// Behind the `[`: an element or the `]`.
+    First,
+    /// Behind a comma.
+    Element,
+    /// In an element that began in an earlier chunk.
+    Inside(Unfinished),
+    /// Behind an element: a comma or the `]`.
+    Separator,
+    /// Behind the `]`: nothing but white space.
+    End,
+}
+
+/// The beginning of an element that goes on in the next chunk.
+#[derive(Debug, Default)]
+struct Unfinished {
+    bytes: Vec<u8>,
+    /// Its length so far; `bytes` holds less once it is oversized.
+    size: u64,
+    scanner: Scanner,
+}
+
+impl Parser {
+    pub fn new(limits: Limits) -> Parser {
+        Parser { limits, chunk: Bytes::new(), state: State::Start, blank: 0, elements: 0 }
+    }
+
+    /// How many elements have been given.
+    pub fn elements(&self) -> u64 {
+        self.elements
+    }
+
+    /// The next piece of the answer, to be pushed when [`Parser::pull`] has given none.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.chunk.is_empty() {
+            self.chunk = chunk;
+        } else {
+            self.chunk = [&self.chunk[..], &chunk[..]].concat().into();
+        }
+    }
+
+    /// The next element; none when more bytes are needed, or when the array has ended.
+    pub fn pull(&mut self) -> Result<Option<Element>, Error> {
+        loop {
+            if let State::Inside(unfinished) = &mut self.state {
+                let element = unfinished.go_on(&mut self.chunk, &self.limits)?;
+                return Ok(element.inspect(|_| self.count()));
+            }
+            let Some(token) = self.token()? else { return Ok(None) };
+            self.state = match (&self.state, token) {
+                (State::Start, b'[') => State::First,
+                (State::First | State::Separator, b']') => State::End,
+                (State::Separator, b',') => State::Element,
+                (State::First | State::Element, b'{') => match self.element()? {
+                    Some(element) => return Ok(Some(element)),
+                    None => continue,
+                },
+                (state, token) => return Err(self.unexpected(state, token)),
+            };
+            self.chunk = self.chunk.slice(1..);
+        }
+    }
+
+    /// At the end of the body: how many elements it held, if it was whole.
+    pub fn finish(&self) -> Result<u64, Error> {
+        let why = match self.state {
+            State::End => return Ok(self.elements),
+            State::Start => "an empty body",
+            State::Inside(_) => "within an event",
+            State::First | State::Element | State::Separator => "without the closing bracket",
+        };
+        Err(Error::PageTruncated { elements: self.elements, why: why.to_owned() })
+    }
+
+    /// Reads the element that begins the chunk; none when it goes on behind it.
+    fn element(&mut self) -> Result<Option<Element>, Error> {
+        match Fields::read(&self.chunk) {
+            Ok((fields, end)) => {
+                let bytes = self.chunk.split_to(end);
+                self.count();
+                Ok(Some(element(bytes, fields, &self.limits)))
+            }
+            Err(error) if error.is_eof() => {
+                self.state = State::Inside(Unfinished::default());
+                Ok(None)
+            }
+            Err(error) => Err(malformed(error)),
+        }
+    }
+
+    fn count(&mut self) {
+        self.elements += 1;
+        self.state = State::Separator;
+    }
+
+    /// The next byte that is no white space; none at the chunk's end.
+    fn token(&mut self) -> Result<Option<u8>, Error> {
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        let at = self.chunk.iter().position(|byte| !blank(byte)).unwrap_or(self.chunk.len());
+        if at > 0 {
+            self.chunk = self.chunk.slice(at..);
+            self.blank += at as u64;
+            if self.blank > self.limits.blank_bytes {
+                return Err(Error::TooLong { what: "white space in the answer", limit: self.limits.blank_bytes });
+            }
+        }
+        let token = self.chunk.first().copied();
+        if token.is_some() {
+            self.blank = 0;
+        }
+        Ok(token)
+    }
+
+    fn unexpected(&self, state: &State, token: u8) -> Error {
+        let token = token.escape_ascii();
+        let why = match state {
+            State::Start => format!("it begins with {token}, not with ["),
+            State::End => format!("{token} follows the array"),
+            State::Separator => format!("{token} follows event {}, not a comma or ]", self.elements),
+            _ => format!("event {} begins with {token} and is no object", self.elements + 1),
+        };
+        Error::Malformed { why }
+    }
+}
+
+fn element(bytes: Bytes, fields: Fields, limits: &Limits) -> Element {
+    let size = bytes.len() as u64;
+    if size > limits.max_event_bytes {
+        // Copied, so that 64 KiB don't keep a chunk of any size alive.
+        let head = Bytes::copy_from_slice(&bytes[..bytes.len().min(OVERSIZED_HEAD)]);
+        return Element::Oversized(Oversized { head, size });
+    }
+    Element::Event(Event::new(bytes, fields))
+}
+
+fn malformed(error: event::Error) -> Error {
+    Error::Malformed { why: format!("an event is no JSON object ({error})") }
+}
+
+impl Unfinished {
+    /// Takes what of `chunk` belongs to the element; gives the element once it has ended.
+    fn go_on(&mut self, chunk: &mut Bytes, limits: &Limits) -> Result<Option<Element>, Error> {
+        let end = self.scanner.end(chunk);
+        let piece = chunk.split_to(end.unwrap_or(chunk.len()));
+        self.size += piece.len() as u64;
+        if self.size > limits.endless_bytes {
+            return Err(Error::TooLong { what: "an event", limit: limits.endless_bytes });
+        }
+        if self.size <= limits.max_event_bytes {
+            self.bytes.extend_from_slice(&piece);
+        } else {
+            self.keep_head(&piece);
+        }
+        if end.is_none() {
+            return Ok(None);
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        if self.size > limits.max_event_bytes {
+            return Ok(Some(Element::Oversized(Oversized { head: bytes, size: self.size })));
+        }
+        let (fields, end) = Fields::read(&bytes).map_err(malformed)?;
+        debug_assert_eq!(end, bytes.len(), "scanner and reader agree where an object ends");
+        Ok(Some(element(bytes, fields, limits)))
+    }
+
+    /// Of an oversized element only the head is held, and the memory of the rest given back.
+    fn keep_head(&mut self, piece: &[u8]) {
+        self.bytes.truncate(OVERSIZED_HEAD);
+        let missing = OVERSIZED_HEAD - self.bytes.len();
+        self.bytes.extend_from_slice(&piece[..missing.min(piece.len())]);
+        self.bytes.shrink_to(OVERSIZED_HEAD);
+    }
+}
+
+/// Finds an object's end by brackets, strings and escapes alone, across any number of chunks.
+#[derive(Debug, Default)]
+struct Scanner {
+    depth: u64,
+    in_string: bool,
+    /// The next byte is escaped.
+    escaped: bool,
+}
+
+impl Scanner {
+    /// How many bytes of `piece` belong to the object, where it ends in it.
+    fn end(&mut self, piece: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < piece.len() {
+            if std::mem::take(&mut self.escaped) {
+                at += 1;
+                continue;
+            }
+            if self.in_string {
+                at += memchr::memchr2(b'"', b'\\', &piece[at..])?;
+                self.escaped = piece[at] == b'\\';
+                self.in_string = self.escaped;
+                at += 1;
+                continue;
+            }
+            match piece[at] {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            at += 1;
+            if self.depth == 0 {
+                return Some(at);
+            }
+        }
+        None
+    }
+}
