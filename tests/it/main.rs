@@ -5,6 +5,8 @@ mod config;
 mod emulator;
 mod event;
 mod ledger;
+mod server;
 mod sink;
 mod source;
 mod store;
+mod telemetry;
