@@ -328,7 +328,7 @@ impl Client {
             limit: number("x-limit"),
             count: number("x-result-count"),
             cursor: cursor.filter(usable).map(str::to_owned),
-            sent_at: self.clock().server.now(sent, clock::wall()),
+            sent_at: self.clock().server.now(sent, clock::wall() - clock::uptime().saturating_sub(sent)),
         }
     }
 

@@ -1,1 +1,334 @@
-//! (being built)
+//! The ledgers in one SQLite file: a thread of its own does the work, one transaction a save.
+//!
+//! # Invariants
+//! Calls take effect in the order they were made. What heals (a full disk, a busy file) is waited for; what does
+//! not is an [`Error`]. While a [`SqliteStore`] lives no other process can open the file to write: the lock beside
+//! it belongs to the kernel, which releases it however the process ends. Never deletes a file.
+
+mod lock;
+mod rows;
+mod schema;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, ffi};
+use tokio::sync::oneshot;
+
+use crate::ledger::{Checkpoint, StreamKey};
+use crate::retry::Schedule;
+use crate::store::{Error, Store};
+
+use lock::Lock;
+pub use lock::{FileSystem, file_system};
+
+/// The pauses between tries while the file can't be written.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Ledgers in a SQLite file.
+///
+/// # Cancellation
+/// Dropping the future of `save` may leave the checkpoint saved or not, whole in both cases; one that waits for the
+/// disk is given up. Dropping the store waits for the transaction in progress.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    trouble: Trouble,
+    /// None only while the store is being dropped.
+    work: Option<Work>,
+    /// Released last, when the thread has closed the file.
+    _lock: Lock,
+}
+
+/// What reaches the thread.
+#[derive(Debug)]
+struct Work {
+    requests: mpsc::Sender<Request>,
+    /// Never sent on: its end wakes a thread that waits for the disk.
+    _alive: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Load(StreamKey, oneshot::Sender<Result<Option<Checkpoint>, Error>>),
+    Save(StreamKey, Box<Checkpoint>, oneshot::Sender<Result<(), Error>>),
+}
+
+impl SqliteStore {
+    /// Opens the file at `path` for this process alone, and makes it where it does not exist.
+    ///
+    /// A file that can't be written for a cause that heals is opened all the same: calls wait and
+    /// [`Store::trouble`] says why. Blocks for as long as the disk takes.
+    pub fn open(path: &Path) -> Result<SqliteStore, Error> {
+        let lock = Lock::take(path)?;
+        create(path).map_err(|source| Error::File { path: text(path), source })?;
+        let trouble = Trouble::default();
+        let connection = match schema::connect(path) {
+            Ok(connection) => {
+                restrict(path).map_err(|source| Error::File { path: text(path), source })?;
+                Some(connection)
+            }
+            Err(fault) if fault.heals() => {
+                trouble.begin(path, &fault);
+                None
+            }
+            Err(fault) => return Err(fault.into_error(path, None)),
+        };
+        let (requests, inbox) = mpsc::channel();
+        let (alive, ended) = mpsc::channel();
+        let worker = Worker { path: path.to_owned(), connection, trouble: trouble.clone(), ended };
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || worker.run(inbox))
+            .map_err(|source| Error::File { path: text(path), source })?;
+        let work = Some(Work { requests, _alive: alive, thread });
+        Ok(SqliteStore { path: path.to_owned(), trouble, work, _lock: lock })
+    }
+
+    /// Opens the file at `path` to read it beside the process that writes it: takes no lock and changes nothing.
+    pub fn open_read_only(path: &Path) -> Result<Reader, Error> {
+        std::fs::metadata(path).map_err(|source| Error::File { path: text(path), source })?;
+        let connection = schema::connect_to_read(path).map_err(|fault| fault.into_error(path, None))?;
+        Ok(Reader { path: path.to_owned(), connection })
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(work) = &self.work {
+            // A thread that has ended drops the reply, which the answer tells.
+            let _ = work.requests.send(request(reply));
+        }
+        answer.await.unwrap_or_else(|_| {
+            let source = io::Error::other("the store's thread has ended; restart jumpstream");
+            Err(Error::File { path: text(&self.path), source })
+        })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn load(&self, stream: &StreamKey) -> Result<Option<Checkpoint>, Error> {
+        self.ask(|reply| Request::Load(stream.clone(), reply)).await
+    }
+
+    async fn save(&self, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<(), Error> {
+        self.ask(|reply| Request::Save(stream.clone(), Box::new(checkpoint.clone()), reply)).await
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.said()
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if let Some(Work { requests, _alive, thread }) = self.work.take() {
+            drop((requests, _alive));
+            // A panic of the thread has already been printed, and there is no one here to give it to.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads ledgers beside the process that writes them. Its calls block.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Reader {
+    /// Every stream that was ever saved, in order.
+    pub fn streams(&self) -> Result<Vec<StreamKey>, Error> {
+        rows::streams(&self.connection).map_err(|fault| fault.into_error(&self.path, None))
+    }
+
+    /// As [`Store::load`].
+    pub fn load(&self, stream: &StreamKey) -> Result<Option<Checkpoint>, Error> {
+        rows::load(&self.connection, stream).map_err(|fault| fault.into_error(&self.path, Some(stream)))
+    }
+}
+
+/// The thread that owns the connection.
+struct Worker {
+    path: PathBuf,
+    /// None until the file could be opened, and after an input or output error.
+    connection: Option<Connection>,
+    trouble: Trouble,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Worker {
+    fn run(mut self, requests: mpsc::Receiver<Request>) {
+        for request in requests {
+            match request {
+                Request::Load(stream, reply) => self.answer(&stream, reply, |file| rows::load(file, &stream)),
+                Request::Save(stream, checkpoint, reply) => {
+                    self.answer(&stream, reply, |file| rows::save(file, &stream, &checkpoint))
+                }
+            }
+        }
+    }
+
+    /// Tries until it works, can't work, or nobody waits for it any more.
+    fn answer<T>(
+        &mut self,
+        stream: &StreamKey,
+        reply: oneshot::Sender<Result<T, Error>>,
+        work: impl Fn(&mut Connection) -> Result<T, Fault>,
+    ) {
+        let mut schedule = Schedule::new(FIRST_PAUSE, LONGEST_PAUSE);
+        while !reply.is_closed() {
+            match self.connected().and_then(&work) {
+                Err(fault) if fault.heals() => {
+                    self.trouble.begin(&self.path, &fault);
+                    if !fault.is_busy() {
+                        // What an input or output error left behind in the connection is not trusted.
+                        self.connection = None;
+                    }
+                    if self.ended.recv_timeout(schedule.pause()) == Err(RecvTimeoutError::Disconnected) {
+                        return;
+                    }
+                }
+                result => {
+                    self.trouble.end(&self.path);
+                    let result = result.map_err(|fault| fault.into_error(&self.path, Some(stream)));
+                    let _ = reply.send(result);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self) -> Result<&mut Connection, Fault> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            empty => Ok(empty.insert(schema::connect(&self.path)?)),
+        }
+    }
+}
+
+/// What the store waits for, if anything.
+#[derive(Debug, Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn begin(&self, path: &Path, fault: &Fault) {
+        let sentence = format!("the state database {} can't be written ({fault}); waiting", path.display());
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.as_ref() != Some(&sentence) {
+            tracing::warn!("{sentence}");
+            *said = Some(sentence);
+        }
+    }
+
+    fn end(&self, path: &Path) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            tracing::info!("the state database {} can be written again", path.display());
+        }
+    }
+
+    fn said(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What one try ran into.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// A value that no release writes.
+    #[error("{0}")]
+    Damaged(String),
+    /// Not a file of ours.
+    #[error("{0}")]
+    Foreign(String),
+    /// Of a later format.
+    #[error("format {0} is newer than this release")]
+    Newer(u32),
+}
+
+impl Fault {
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Fault::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    /// Whether the same call may work later with nothing changed by us.
+    fn heals(&self) -> bool {
+        // The file under our hands was moved away: what is written now, nobody finds.
+        let moved = matches!(
+            self,
+            Fault::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error { extended_code, .. }, _))
+                if *extended_code == ffi::SQLITE_READONLY_DBMOVED
+        );
+        let heals = matches!(
+            self.code(),
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::OutOfMemory
+            )
+        );
+        self.is_busy() || (heals && !moved)
+    }
+
+    fn into_error(self, path: &Path, stream: Option<&StreamKey>) -> Error {
+        let path = text(path);
+        let damaged = |why: String| {
+            let stream = stream.map_or_else(|| "every stream".into(), StreamKey::to_string);
+            Error::Damaged { path: path.clone(), stream, why }
+        };
+        match self {
+            Fault::Damaged(why) => damaged(why),
+            Fault::Foreign(why) => Error::File { path, source: io::Error::new(io::ErrorKind::InvalidData, why) },
+            Fault::Newer(found) => Error::NewerFormat { path, found, known: schema::FORMAT },
+            Fault::Sqlite(source) => match (&source, source.sqlite_error_code()) {
+                (_, Some(ErrorCode::DatabaseCorrupt))
+                | (rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..), _) => {
+                    damaged(source.to_string())
+                }
+                _ => Error::Sqlite { path, source },
+            },
+        }
+    }
+}
+
+/// Makes the file, readable by nobody else; SQLite gives the files beside it the same rights.
+fn create(path: &Path) -> io::Result<()> {
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).to_owned();
+    options.open(path)?.sync_all()?;
+    // A file is not found again after a power cut before its folder is on the disk too.
+    std::fs::File::open(lock::folder(path))?.sync_all()
+}
+
+/// Takes the rights of others away from a file that is known to be ours.
+fn restrict(path: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7700))
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

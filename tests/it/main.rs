@@ -7,6 +7,8 @@ mod event;
 mod ledger;
 mod random;
 mod simulation;
+mod server;
 mod sink;
 mod source;
 mod store;
+mod telemetry;

@@ -1,1 +1,496 @@
-//! (being built)
+//! The stores keep what they acknowledged, whole and folded, through every end a process can meet.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jumpstream::clock::Time;
+use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, StreamKey};
+use jumpstream::store::sqlite::{FileSystem, SqliteStore, file_system};
+use jumpstream::store::{Error, Store};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Tells the test binary, started again by a test, that it is the child, and which database it writes.
+const CHILD: &str = "JUMPSTREAM_TEST_STORE";
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn stream(organization: &str) -> StreamKey {
+    StreamKey { organization: organization.into(), service: "all".into() }
+}
+
+fn checkpoint(number: i64) -> Checkpoint {
+    let time = Time::from_secs;
+    Checkpoint {
+        key: FingerprintKey([7; 16]),
+        first_run: time(1_000),
+        start: time(0),
+        edge: Some(time(1_000 + number)),
+        coverage: Coverage::of([time(0)..time(10), time(20)..time(1_000 + number)]),
+        delivered: BTreeMap::from([(number / 7, vec![number as u64, u64::MAX]), (3, vec![(number as u64) << 32])]),
+        hours: BTreeMap::from([(number / 20, HourTotal { events: number as u64, digest: Digest([number as u8; 32]) })]),
+        forgotten: Vec::new(),
+    }
+}
+
+/// What a store must give back after these were saved.
+fn folded(saved: &[Checkpoint]) -> Option<Checkpoint> {
+    let mut saved = saved.iter().cloned();
+    let mut all = saved.next()?;
+    saved.for_each(|later| all.fold(later));
+    all.forgotten.clear();
+    all.delivered.retain(|_, fingerprints| {
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        !fingerprints.is_empty()
+    });
+    Some(all)
+}
+
+fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
+    let range = |end: i64| (0..end, 0..end).prop_map(|(from, length)| from..from + length);
+    let delivered = prop::collection::btree_map(-3..12i64, prop::collection::vec(0..40u64, 0..6), 0..6);
+    let total =
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(events, digest)| HourTotal { events, digest: Digest(digest) });
+    (
+        (any::<[u8; 16]>(), any::<i64>(), any::<i64>(), any::<Option<i64>>()),
+        prop::collection::vec(range(1_000), 0..5),
+        delivered,
+        prop::collection::btree_map(-2..6i64, total, 0..4),
+        prop::collection::vec(range(12), 0..2),
+    )
+        .prop_map(|((key, first_run, start, edge), coverage, delivered, hours, forgotten)| Checkpoint {
+            key: FingerprintKey(key),
+            first_run: Time::from_nanos(first_run),
+            start: Time::from_nanos(start),
+            edge: edge.map(Time::from_nanos),
+            coverage: Coverage::of(coverage.into_iter().map(|r| Time::from_secs(r.start)..Time::from_secs(r.end))),
+            delivered,
+            hours,
+            forgotten,
+        })
+}
+
+/// What every store promises. `open` opens the same place each time, after the store before it was dropped.
+fn suite<S: Store>(open: impl Fn() -> S) {
+    a_stream_never_saved_has_no_ledger(&open);
+    loading_gives_the_fold_of_all_saves(&open);
+    streams_do_not_touch_each_other(&open);
+    a_save_given_up_is_whole_or_absent(&open);
+    a_thousand_small_saves_of_one_minute_are_all_there(&open);
+}
+
+fn a_stream_never_saved_has_no_ledger<S: Store>(open: &impl Fn() -> S) {
+    let store = open();
+    assert_eq!(run(store.load(&stream("nobody"))).unwrap(), None);
+    assert_eq!(store.trouble(), None);
+}
+
+fn loading_gives_the_fold_of_all_saves<S: Store>(open: &impl Fn() -> S) {
+    let count = std::cell::Cell::new(0);
+    let saves = prop::collection::vec((any_checkpoint(), any::<bool>()), 1..25);
+    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&saves, |saves| {
+            count.set(count.get() + 1);
+            let stream = stream(&format!("random-{}", count.get()));
+            let mut store = Some(open());
+            let mut saved = Vec::new();
+            for (checkpoint, reopened) in saves {
+                run(store.as_ref().unwrap().save(&stream, &checkpoint)).unwrap();
+                saved.push(checkpoint);
+                if reopened {
+                    drop(store.take());
+                    store = Some(open());
+                }
+            }
+            prop_assert_eq!(run(store.unwrap().load(&stream)).unwrap(), folded(&saved));
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}\n(shrunk to the least input; no seed is needed)"));
+}
+
+fn streams_do_not_touch_each_other<S: Store>(open: &impl Fn() -> S) {
+    let store = open();
+    let streams: Vec<StreamKey> = (0..20)
+        .map(|number| StreamKey { organization: format!("o{}", number / 2), service: format!("s{}", number % 2) })
+        .collect();
+    run(async {
+        let saves = streams.iter().enumerate().map(|(at, stream)| {
+            let store = &store;
+            async move {
+                for number in 0..5 {
+                    store.save(stream, &checkpoint(at as i64 * 100 + number)).await.unwrap();
+                }
+            }
+        });
+        futures::future::join_all(saves).await;
+        for (at, stream) in streams.iter().enumerate() {
+            let saved: Vec<Checkpoint> = (0..5).map(|number| checkpoint(at as i64 * 100 + number)).collect();
+            assert_eq!(store.load(stream).await.unwrap(), folded(&saved), "{stream}");
+        }
+    });
+}
+
+fn a_save_given_up_is_whole_or_absent<S: Store>(open: &impl Fn() -> S) {
+    let store = open();
+    run(async {
+        for number in 0..30 {
+            let stream = stream(&format!("given-up-{number}"));
+            store.save(&stream, &checkpoint(1)).await.unwrap();
+            let later = checkpoint(2);
+            let patience = Duration::from_micros(number * 40);
+            let _ = tokio::time::timeout(patience, store.save(&stream, &later)).await;
+            let found = store.load(&stream).await.unwrap();
+            let without = folded(&[checkpoint(1)]);
+            let with = folded(&[checkpoint(1), later]);
+            assert!(found == without || found == with, "half a checkpoint after {patience:?}: {found:?}");
+        }
+    });
+}
+
+fn a_thousand_small_saves_of_one_minute_are_all_there<S: Store>(open: &impl Fn() -> S) {
+    let store = open();
+    let (stream, mut all) = (stream("drops"), checkpoint(0));
+    all.delivered = BTreeMap::from([(0, (0..1_000).collect())]);
+    run(async {
+        for fingerprint in 0..1_000 {
+            let drop = Checkpoint { delivered: BTreeMap::from([(0, vec![fingerprint])]), ..checkpoint(0) };
+            store.save(&stream, &drop).await.unwrap();
+        }
+        assert_eq!(store.load(&stream).await.unwrap(), Some(all));
+    });
+}
+
+struct Place {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jumpstream.db");
+    Place { _folder: folder, path }
+}
+
+fn refusal(path: &Path) -> String {
+    match SqliteStore::open(path) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Waits until `condition` holds, for at most 20 s.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "in 20 s not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn sqlite_keeps_the_promises_of_every_store() {
+    let place = place();
+    suite(|| SqliteStore::open(&place.path).unwrap());
+}
+
+#[test]
+fn many_small_saves_leave_few_rows() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    for _ in 0..100 {
+        run(store.save(&stream("o"), &checkpoint(0))).unwrap();
+    }
+    drop(store);
+    let file = rusqlite::Connection::open(&place.path).unwrap();
+    let rows: i64 = file.query_row("SELECT count(*) FROM delivered WHERE minute = 3", [], |row| row.get(0)).unwrap();
+    assert!((1..=17).contains(&rows), "{rows} rows for one minute");
+}
+
+#[test]
+fn forgotten_minutes_leave_the_file() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    run(store.save(&stream("o"), &checkpoint(50))).unwrap();
+    let forgetting = Checkpoint { delivered: BTreeMap::new(), forgotten: vec![0..100], ..checkpoint(51) };
+    run(store.save(&stream("o"), &forgetting)).unwrap();
+    drop(store);
+    let file = rusqlite::Connection::open(&place.path).unwrap();
+    assert_eq!(file.query_row("SELECT count(*) FROM delivered", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+#[test]
+fn a_file_that_others_could_read_is_closed_to_them() {
+    let place = place();
+    drop(SqliteStore::open(&place.path).unwrap());
+    std::fs::set_permissions(&place.path, std::fs::Permissions::from_mode(0o664)).unwrap();
+    let _store = SqliteStore::open(&place.path).unwrap();
+    assert_eq!(std::fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_new_file_and_those_beside_it_are_0600() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    run(store.save(&stream("o"), &checkpoint(1))).unwrap();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(place.path.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        names.push(entry.file_name().into_string().unwrap());
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{names:?}");
+    }
+    names.sort();
+    assert_eq!(names, ["jumpstream.db", "jumpstream.db-shm", "jumpstream.db-wal", "jumpstream.db.lock"]);
+}
+
+#[test]
+fn a_second_store_is_refused_and_told_who_holds_the_file() {
+    let place = place();
+    let first = SqliteStore::open(&place.path).unwrap();
+    let refused = refusal(&place.path);
+    let holder = format!("in use by process {} on host ", std::process::id());
+    assert!(refused.contains(&holder) && refused.contains(" since 2"), "{refused}");
+    drop(first);
+    SqliteStore::open(&place.path).unwrap();
+}
+
+#[test]
+fn a_reader_needs_no_lock_and_sees_every_acknowledged_save() {
+    let place = place();
+    assert!(SqliteStore::open_read_only(&place.path).is_err(), "a reader must not make the file");
+    let store = SqliteStore::open(&place.path).unwrap();
+    let reader = SqliteStore::open_read_only(&place.path).unwrap();
+    assert_eq!(reader.streams().unwrap(), []);
+    run(store.save(&stream("o"), &checkpoint(5))).unwrap();
+    assert_eq!(reader.streams().unwrap(), [stream("o")]);
+    assert_eq!(reader.load(&stream("o")).unwrap(), folded(&[checkpoint(5)]));
+    drop(store);
+    let late = SqliteStore::open_read_only(&place.path).unwrap();
+    assert_eq!(late.load(&stream("o")).unwrap(), folded(&[checkpoint(5)]));
+}
+
+#[test]
+fn files_that_are_not_ours_are_refused_and_left_as_they_are() {
+    let place = place();
+    std::fs::write(&place.path, "a shopping list, longer than a hundred bytes".repeat(40)).unwrap();
+    let before = std::fs::read(&place.path).unwrap();
+    let refused = refusal(&place.path);
+    assert!(refused.contains("is no SQLite database") && refused.contains("state.path"), "{refused}");
+    assert_eq!(std::fs::read(&place.path).unwrap(), before);
+
+    std::fs::remove_file(&place.path).unwrap();
+    rusqlite::Connection::open(&place.path).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    let before = std::fs::read(&place.path).unwrap();
+    let refused = refusal(&place.path);
+    assert!(refused.contains("none of jumpstream's"), "{refused}");
+    assert_eq!(std::fs::read(&place.path).unwrap(), before);
+}
+
+#[test]
+fn a_newer_format_is_refused_and_named() {
+    let place = place();
+    drop(SqliteStore::open(&place.path).unwrap());
+    rusqlite::Connection::open(&place.path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    let newer = |error: &Error| matches!(error, Error::NewerFormat { found: 9, known: 1, .. });
+    assert!(newer(&SqliteStore::open(&place.path).unwrap_err()));
+    assert!(newer(&SqliteStore::open_read_only(&place.path).unwrap_err()));
+}
+
+#[test]
+fn a_missing_folder_is_named_with_the_remedy() {
+    let place = place();
+    let refused = refusal(&place.path.parent().unwrap().join("none/jumpstream.db"));
+    assert!(refused.contains("none doesn't exist; create it"), "{refused}");
+}
+
+#[test]
+fn damaged_values_are_an_error_that_names_the_stream() {
+    for damage in [
+        "UPDATE delivered SET fingerprints = x'0102'",
+        "UPDATE delivered SET fingerprints = x''",
+        "UPDATE stream SET key = x'00'",
+        "UPDATE stream SET coverage = x'000102'",
+        "UPDATE stream SET coverage = zeroblob(32)",
+        "UPDATE hour SET digest = x''",
+    ] {
+        let place = place();
+        let store = SqliteStore::open(&place.path).unwrap();
+        run(store.save(&stream("o"), &checkpoint(5))).unwrap();
+        let changed = rusqlite::Connection::open(&place.path).unwrap().execute(damage, []).unwrap();
+        assert_ne!(changed, 0, "{damage}");
+        match run(store.load(&stream("o"))) {
+            Err(Error::Damaged { stream, .. }) => assert_eq!(stream, "o/all"),
+            other => panic!("{damage}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn network_file_systems_are_told_by_their_number() {
+    for (magic, kind) in [(0x6969, "NFS"), (0xFF53_4D42, "CIFS"), (0xFE53_4D42, "SMB2"), (0x0102_1997, "9p")] {
+        assert_eq!(file_system(magic), FileSystem::Network(kind));
+    }
+    assert_eq!(file_system(0x6573_5546), FileSystem::Fuse);
+    // ext4, xfs, btrfs, tmpfs, overlay, zfs
+    for magic in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0x2FC1_2FC1] {
+        assert_eq!(file_system(magic), FileSystem::Local, "{magic:#x}");
+    }
+}
+
+#[test]
+fn a_busy_file_is_waited_for_and_said() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    let other = rusqlite::Connection::open(&place.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let save = scope.spawn(|| run(store.save(&stream("o"), &checkpoint(1))));
+        wait_until("trouble is said", || store.trouble().is_some_and(|said| said.contains("locked")));
+        assert!(!save.is_finished());
+        other.execute_batch("ROLLBACK").unwrap();
+        save.join().unwrap().unwrap();
+    });
+    assert_eq!(store.trouble(), None);
+    assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(&[checkpoint(1)]));
+}
+
+#[test]
+fn a_store_is_dropped_while_it_waits() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    let other = rusqlite::Connection::open(&place.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let save =
+        async { tokio::time::timeout(Duration::from_millis(300), store.save(&stream("o"), &checkpoint(1))).await };
+    assert!(run(save).is_err(), "saved under another's lock");
+    drop(store);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(run(SqliteStore::open(&place.path).unwrap().load(&stream("o"))).unwrap(), None);
+}
+
+/// Starts this test binary again for the test `name` alone, under a shell that runs `setup` first.
+fn child(name: &str, setup: &str, path: &Path) -> std::process::Child {
+    Command::new("sh")
+        .args(["-c", &format!("{setup} exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_killed_process_leaves_every_acknowledged_save_and_nothing_half() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let store = SqliteStore::open(Path::new(&path)).unwrap();
+        for number in 0.. {
+            run(store.save(&stream("o"), &checkpoint(number))).unwrap();
+            println!("\nsaved {number}");
+        }
+    }
+    for round in 1..=6 {
+        let place = place();
+        let mut child =
+            child("store::a_killed_process_leaves_every_acknowledged_save_and_nothing_half", "", &place.path);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let saved = |line: String| line.strip_prefix("saved ")?.parse::<i64>().ok();
+        let reached = lines.by_ref().filter_map(saved).find(|number| *number >= round * 9);
+        assert!(reached.is_some(), "the child never saved");
+        // A different point of a transaction each time.
+        std::thread::sleep(Duration::from_micros(round as u64 * 370));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let acknowledged = lines.filter_map(saved).last().or(reached).unwrap();
+
+        let store = SqliteStore::open(&place.path).unwrap();
+        let found = run(store.load(&stream("o"))).unwrap();
+        let saves: Vec<Checkpoint> = (0..=acknowledged + 1).map(checkpoint).collect();
+        let exact = folded(&saves[..saves.len() - 1]);
+        assert!(found == exact || found == folded(&saves), "after {acknowledged}: {found:?}");
+    }
+}
+
+#[test]
+fn a_write_that_fails_is_tried_again_until_it_works() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        return write_past_the_limit(Path::new(&path));
+    }
+    let place = place();
+    // A limit that root and containers meet alike; the ignored signal makes it an error of write(2).
+    let setup = "trap '' XFSZ; ulimit -S -f 512;";
+    let mut child = child("store::a_write_that_fails_is_tried_again_until_it_works", setup, &place.path);
+    assert!(child.wait().unwrap().success());
+}
+
+fn write_past_the_limit(path: &Path) {
+    let store = SqliteStore::open(path).unwrap();
+    let mut saved = Vec::new();
+    std::thread::scope(|scope| {
+        let saves = scope.spawn(|| {
+            for number in 0..20 {
+                let large = BTreeMap::from([(number, (0..10_000).map(|n| n << 8 | number as u64).collect())]);
+                saved.push(Checkpoint { delivered: large, ..checkpoint(number) });
+                run(store.save(&stream("o"), &saved[number as usize])).unwrap();
+            }
+        });
+        wait_until("trouble is said", || store.trouble().is_some_and(|said| said.contains("waiting")));
+        assert!(!saves.is_finished());
+        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+        limit.current = limit.maximum;
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        saves.join().unwrap();
+    });
+    assert_eq!(store.trouble(), None);
+    assert!(run(store.load(&stream("o"))).unwrap() == folded(&saved), "a save is missing");
+}
+
+/// A small file system of its own, unmounted on drop.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"];
+        let mounted = Command::new("mount").args(mount).arg(folder.path()).stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then(|| SmallDisk(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_said() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("SKIPPED: a_full_disk_is_waited_for_and_said needs the right to mount a tmpfs");
+        return;
+    };
+    let store = SqliteStore::open(&disk.0.path().join("jumpstream.db")).unwrap();
+    let filler = disk.0.path().join("filler");
+    let full = std::fs::write(&filler, vec![1; 4 << 20]);
+    assert!(full.is_err(), "the disk is not small");
+    let large = Checkpoint { delivered: BTreeMap::from([(1, (0..10_000).collect())]), ..checkpoint(1) };
+    std::thread::scope(|scope| {
+        let save = scope.spawn(|| run(store.save(&stream("o"), &large)));
+        wait_until("trouble is said", || store.trouble().is_some_and(|said| said.contains("full")));
+        assert!(!save.is_finished());
+        std::fs::remove_file(&filler).unwrap();
+        save.join().unwrap().unwrap();
+    });
+    assert_eq!(store.trouble(), None);
+    assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(&[large.clone()]));
+    drop(store);
+}

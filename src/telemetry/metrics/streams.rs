@@ -1,0 +1,146 @@
+//! Gauges of the streams that live, computed at the scrape: an organization's is its worst stream's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use prometheus::GaugeVec;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+
+use crate::clock::{self, Time};
+use crate::telemetry::metrics::table;
+
+/// One stream's gauges; they leave the exposition when it is dropped.
+#[derive(Debug)]
+pub struct StreamMetrics(Arc<Figures>);
+
+#[derive(Debug)]
+struct Figures {
+    organization: Arc<str>,
+    /// Where the edge lies on the axis of [`clock::uptime`], in nanoseconds: so lag grows by itself, and no wrong
+    /// wall clock touches it.
+    edge: AtomicI64,
+    /// Nanoseconds since 1970; `i64::MIN` before the first event.
+    newest: AtomicI64,
+    gap_nanos: AtomicU64,
+    degraded: AtomicBool,
+}
+
+impl StreamMetrics {
+    /// The edge, and the server's time at this moment.
+    pub fn set_edge(&self, edge: Time, now: Time) {
+        let lag = nanos(now.since(edge));
+        self.0.edge.store(nanos(clock::uptime()).saturating_sub(lag), Ordering::Relaxed);
+    }
+
+    /// An event with this timestamp was delivered; only the newest counts.
+    pub fn saw(&self, timestamp: Time) {
+        self.0.newest.fetch_max(timestamp.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// How much wanted time below the edge has not been read.
+    pub fn set_gap(&self, gap: Duration) {
+        self.0.gap_nanos.store(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the stream is blocked or not all right.
+    pub fn set_degraded(&self, degraded: bool) {
+        self.0.degraded.store(degraded, Ordering::Relaxed);
+    }
+}
+
+/// Computes the gauges of all living streams.
+#[derive(Clone)]
+pub struct Streams(Arc<Inner>);
+
+struct Inner {
+    /// Locked for a scrape and where a stream begins, never by an event.
+    living: Mutex<Vec<Weak<Figures>>>,
+    lag: GaugeVec,
+    newest: GaugeVec,
+    gap: GaugeVec,
+    degraded: GaugeVec,
+}
+
+impl Streams {
+    pub fn new() -> Streams {
+        Streams(Arc::new(Inner {
+            living: Mutex::default(),
+            lag: table::LAG.unregistered_gauge(),
+            newest: table::NEWEST_EVENT.unregistered_gauge(),
+            gap: table::GAP.unregistered_gauge(),
+            degraded: table::STREAM_DEGRADED.unregistered_gauge(),
+        }))
+    }
+
+    pub fn begin(&self, organization: Arc<str>) -> StreamMetrics {
+        let figures = Arc::new(Figures {
+            organization,
+            edge: AtomicI64::new(nanos(clock::uptime())),
+            newest: AtomicI64::new(i64::MIN),
+            gap_nanos: AtomicU64::new(0),
+            degraded: AtomicBool::new(false),
+        });
+        let mut living = self.0.living.lock().unwrap_or_else(PoisonError::into_inner);
+        living.retain(|stream| stream.strong_count() > 0);
+        living.push(Arc::downgrade(&figures));
+        StreamMetrics(figures)
+    }
+}
+
+/// The worst of an organization's streams.
+#[derive(Default)]
+struct Worst {
+    lag: f64,
+    newest: Option<f64>,
+    gap: f64,
+    degraded: bool,
+}
+
+impl Worst {
+    fn add(&mut self, figures: &Figures, uptime: i64) {
+        let seconds = |nanos: i64| nanos as f64 / 1e9;
+        let lag = seconds(uptime.saturating_sub(figures.edge.load(Ordering::Relaxed)));
+        self.lag = self.lag.max(lag);
+        self.gap = self.gap.max(figures.gap_nanos.load(Ordering::Relaxed) as f64 / 1e9);
+        self.degraded |= figures.degraded.load(Ordering::Relaxed);
+        let newest = figures.newest.load(Ordering::Relaxed);
+        if newest != i64::MIN {
+            self.newest = Some(self.newest.map_or(seconds(newest), |other| other.min(seconds(newest))));
+        }
+    }
+}
+
+impl Collector for Streams {
+    fn desc(&self) -> Vec<&Desc> {
+        let Inner { lag, newest, gap, degraded, .. } = &*self.0;
+        [lag, newest, gap, degraded].into_iter().flat_map(|gauge| gauge.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Inner { living, lag, newest, gap, degraded } = &*self.0;
+        // Held to the end: two scrapes at once must not fill the same gauges.
+        let living = living.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauges = [lag, newest, gap, degraded];
+        gauges.iter().for_each(|gauge| gauge.reset());
+        let uptime = nanos(clock::uptime());
+        let mut worst = BTreeMap::<Arc<str>, Worst>::new();
+        for figures in living.iter().filter_map(Weak::upgrade) {
+            worst.entry(figures.organization.clone()).or_default().add(&figures, uptime);
+        }
+        for (organization, worst) in &worst {
+            let set = |gauge: &GaugeVec, value| gauge.with_label_values(&[organization]).set(value);
+            set(lag, worst.lag);
+            set(gap, worst.gap);
+            set(degraded, f64::from(u8::from(worst.degraded)));
+            worst.newest.into_iter().for_each(|seconds| set(newest, seconds));
+        }
+        gauges.iter().flat_map(|gauge| gauge.collect()).collect()
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
