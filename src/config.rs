@@ -58,7 +58,7 @@ pub const KEYS: &[Key] = &[
         "When what was delivered is compared with the API again.",
         "{after: [2m, 15m, 1h, 6h, 24h, 48h, 8d]}",
     )
-    .not_yet("delete it; gaps and late events within the overlap are found without it"),
+    .not_yet("delete it; gaps are found without it, and late events as far as polls overlap"),
     Key::new(
         "sinks",
         Kind::Variants(sink::VARIANTS),

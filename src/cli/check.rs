@@ -28,8 +28,12 @@ pub struct Args {
 }
 
 const JSON_HELP: &str = r#"JSON:
-  {"state": "red", "rows": [{"name": "configuration", "state": "red", "finding": "…", "remedy": "…"}]}
-  `state` is green, yellow or red, the whole's is the worst of its rows'; `remedy` is null where nothing is to be done."#;
+  {
+    "state": "red",
+    "rows": [{"name": "configuration", "state": "red", "finding": "…", "remedy": "…"}]
+  }
+  `state` is green, yellow or red; the first is the worst of the rows'.
+  `remedy` is null where nothing is to be done."#;
 
 /// How something is, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use super::fault::Place;
 use super::key::{Key, Kind, Presence};
 use super::read::Section;
 use super::yaml::{Node, Value};
@@ -18,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[
         "file",
         Kind::Input,
         Presence::Optional("either this or `env`"),
-        "A file that holds nothing but the secret; white space around it is cut off. Watched, so a rotated secret is taken up.",
+        "A file that holds nothing but the secret; white space around it is cut off.",
         "/run/secrets/jumpcloud/api-key",
     ),
     Key::new(
@@ -102,10 +103,16 @@ fn read_file(path: &PathBuf) -> Result<String, Error> {
 
 fn refuse_plain(section: &Section, name: &str, node: &Node) {
     let problem = "expected the place of a secret, found the secret itself (not shown here)";
-    let remedy = format!(
-        "write it to a file and put `{name}: {{file: /run/secrets/…}}` or `{name}: {{env: NAME}}`; if others can read \
-         this place, replace the secret too"
-    );
+    let remedy = match node.place {
+        // Also met by those who wrote `{env: …}` with this very name, which is the key's own variable.
+        Place::Variable(_) => {
+            format!("give the variable a name of your own and write `{name}: {{env: NAME}}` in the file")
+        }
+        _ => format!(
+            "write it to a file and put `{name}: {{file: /run/secrets/…}}` or `{name}: {{env: NAME}}`; if others can \
+             read this place, replace the secret too"
+        ),
+    };
     section.reader.fault(node.place.clone(), &section.join(name), problem, remedy);
 }
 

@@ -21,23 +21,24 @@ pub(super) const VARIANTS: &[Variant] = &[
     Variant { name: "syslog", keys: syslog::KEYS },
 ];
 
-const STDOUT: &[Key] = &[TYPE, FORMAT];
+const STDOUT: &[Key] = &[of_type("stdout"), FORMAT];
 
-const TYPE: Key = Key::new(
-    "type",
-    Kind::Choice(&[
-        Choice::new("kafka"),
-        Choice::new("file"),
-        Choice::new("stdout"),
-        Choice::not_yet(
-            "syslog",
-            "meanwhile use `type: file` and let the SIEM's agent read the file, or `type: kafka`",
-        ),
-    ]),
-    Presence::Required,
-    "What the sink is; it decides which other keys there are.",
-    "kafka",
-);
+const TYPES: &[Choice] = &[
+    Choice::new("kafka"),
+    Choice::new("file"),
+    Choice::new("stdout"),
+    Choice::not_yet("syslog", "meanwhile use `type: file` and let the SIEM's agent read the file, or `type: kafka`"),
+];
+
+const fn of_type(example: &'static str) -> Key {
+    Key::new(
+        "type",
+        Kind::Choice(TYPES),
+        Presence::Required,
+        "What the sink is; it decides which other keys there are.",
+        example,
+    )
+}
 
 const FORMAT: Key = Key::new(
     "format",

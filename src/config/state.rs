@@ -8,19 +8,17 @@ use super::read::Section;
 pub(super) const VARIANTS: &[Variant] =
     &[Variant { name: "sqlite", keys: SQLITE }, Variant { name: "kafka", keys: KAFKA }];
 
-const TYPE: Key = Key::new(
-    "type",
-    Kind::Choice(&[
-        Choice::new("sqlite"),
-        Choice::not_yet("kafka", "use `state: {type: sqlite, path: …}` on a local disk, and one process"),
-    ]),
-    Presence::Default("sqlite"),
-    "What keeps the ledger.",
-    "sqlite",
-);
+const TYPES: &[Choice] = &[
+    Choice::new("sqlite"),
+    Choice::not_yet("kafka", "use `state: {type: sqlite, path: …}` on a local disk, and one process"),
+];
+
+const fn of_type(example: &'static str) -> Key {
+    Key::new("type", Kind::Choice(TYPES), Presence::Default("sqlite"), "What keeps the ledger.", example)
+}
 
 const SQLITE: &[Key] = &[
-    TYPE,
+    of_type("sqlite"),
     Key::new(
         "path",
         Kind::Output,
@@ -32,7 +30,7 @@ const SQLITE: &[Key] = &[
 ];
 
 const KAFKA: &[Key] = &[
-    TYPE,
+    of_type("kafka"),
     Key::new("topic", Kind::Text, Presence::Default("jumpstream.ledger"), "The ledger's topic.", "jumpstream.ledger"),
     Key::new(
         "partitions",

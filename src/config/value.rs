@@ -71,7 +71,8 @@ pub fn describe(kind: Kind) -> String {
         }
         Kind::Size { least, most } => format!("a size from {} to {}", spell_size(least), spell_size(most)),
         Kind::Choice(choices) => {
-            choices.iter().map(|choice| format!("`{}`", choice.name)).collect::<Vec<_>>().join(" or ")
+            let built = choices.iter().filter(|choice| choice.not_yet.is_none());
+            built.map(|choice| format!("`{}`", choice.name)).collect::<Vec<_>>().join(" or ")
         }
         Kind::Start => "an age, an instant (RFC 3339), a date or `now`".into(),
         Kind::Address => "an IP address and a port".into(),

@@ -1,10 +1,12 @@
 //! The one test binary. Each module's first line says what it shows.
 
+mod cli;
 mod clock;
 mod config;
 mod emulator;
 mod event;
 mod ledger;
+mod reference;
 mod sink;
 mod source;
 mod store;

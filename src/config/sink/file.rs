@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::super::key::{Key, Kind, Presence};
 use super::super::read::Section;
-use super::{FORMAT, TYPE};
+use super::{FORMAT, of_type};
 
 pub(super) const KEYS: &[Key] = &[
-    TYPE,
+    of_type("file"),
     Key::new(
         "path",
         Kind::Output,

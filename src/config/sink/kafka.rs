@@ -7,11 +7,11 @@ use super::super::key::{Choice, Key, Kind, Presence};
 use super::super::read::{Item, Section};
 use super::super::secret::Secret;
 use super::super::value::shown;
-use super::{FORMAT, TYPE, property, topic};
+use super::{FORMAT, of_type, property, topic};
 use crate::record;
 
 pub(super) const KEYS: &[Key] = &[
-    TYPE,
+    of_type("kafka"),
     Key::new(
         "brokers",
         Kind::Texts,

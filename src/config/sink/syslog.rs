@@ -1,10 +1,10 @@
 //! A sink of `type: syslog`: known, so that it is refused by name until it is built.
 
 use super::super::key::{Key, Kind, Presence};
-use super::TYPE;
+use super::of_type;
 
 pub(super) const KEYS: &[Key] = &[
-    TYPE,
+    of_type("syslog"),
     Key::new(
         "address",
         Kind::Text,
