@@ -38,6 +38,20 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// As it is serialised.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Reading => "reading",
+            State::Live => "live",
+            State::Waiting => "waiting",
+            State::Blocked => "blocked",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
 /// A stream's figures at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StreamStatus {

@@ -1,0 +1,157 @@
+//! `jumpstream check`: is everything ready, and if not, what is to be done?
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::ConfigFile;
+use crate::config::{self, Config, Fault};
+use crate::exit_code::ExitCode;
+
+/// Checks the configuration and everything it needs, a row each, with what to do
+///
+/// Disturbs nothing: a running instance may use the same configuration. Exits with 78 where a row is red, else with 0.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = JSON_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    pub config: ConfigFile,
+
+    /// Look only at the configuration and the files it names; ask nobody
+    #[arg(long)]
+    pub offline: bool,
+
+    /// Print one JSON object in place of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+const JSON_HELP: &str = r#"JSON:
+  {
+    "state": "red",
+    "rows": [{"name": "configuration", "state": "red", "finding": "…", "remedy": "…"}]
+  }
+  `state` is green, yellow or red; the first is the worst of the rows'.
+  `remedy` is null where nothing is to be done."#;
+
+/// How something is, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Green,
+    /// It works, but probably not as meant.
+    Yellow,
+    /// It can't work.
+    Red,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    pub name: String,
+    pub state: State,
+    /// What was found: one line.
+    pub finding: String,
+    /// What to do; none where nothing is to be done.
+    pub remedy: Option<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub state: State,
+    pub rows: Vec<Row>,
+}
+
+/// Asks nothing that a running instance would notice; may be cancelled at any point.
+pub async fn run(args: Args) -> ExitCode {
+    let (config, mut rows) = configuration(&args.config.path);
+    if let (Some(config), false) = (&config, args.offline) {
+        rows.extend(online(config).await);
+    }
+    let report = Report::of(rows);
+    let mut out = std::io::stdout().lock();
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = if args.json { report.json() } else { report.table(colour) };
+    // A reader that went away (`| head`) has seen what it wanted; the exit code says the rest.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match report.state {
+        State::Red => ExitCode::Configuration,
+        State::Yellow | State::Green => ExitCode::Done,
+    }
+}
+
+/// The rows that need nobody's answer.
+pub fn configuration(path: &Path) -> (Option<Config>, Vec<Row>) {
+    let file = path.display().to_string();
+    let row = |state: State, fault: Fault| {
+        let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
+        let finding = format!("{}: {key}{}", fault.position(&file), fault.problem);
+        Row { name: "configuration".into(), state, finding, remedy: Some(fault.remedy) }
+    };
+    let (config, faults, warnings) = match Config::load(path, &config::environment()) {
+        Ok((config, warnings)) => (Some(config), Vec::new(), warnings),
+        Err(faults) => (None, faults.faults, faults.warnings),
+    };
+    let mut rows: Vec<_> = config.iter().map(|config| Row::green("configuration", describe(config))).collect();
+    rows.extend(faults.into_iter().map(|fault| row(State::Red, fault)));
+    rows.extend(warnings.into_iter().map(|warning| row(State::Yellow, warning)));
+    (config, rows)
+}
+
+/// The rows that need the API's and the brokers' answers.
+async fn online(_config: &Config) -> Vec<Row> {
+    Vec::new()
+}
+
+fn describe(config: &Config) -> String {
+    let count = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
+    format!("{}, {}", count(config.accounts.len(), "account"), count(config.sinks.len(), "sink"))
+}
+
+impl Row {
+    /// A row with nothing to be done.
+    pub fn green(name: &str, finding: impl Into<String>) -> Row {
+        Row { name: name.into(), state: State::Green, finding: finding.into(), remedy: None }
+    }
+}
+
+impl Report {
+    pub fn of(rows: Vec<Row>) -> Report {
+        let state = rows.iter().map(|row| row.state).max().unwrap_or(State::Green);
+        Report { state, rows }
+    }
+
+    /// One object and a line's end.
+    pub fn json(&self) -> String {
+        let mut text = serde_json::json!(self).to_string();
+        text.push('\n');
+        text
+    }
+
+    /// Aligned, a row each, its remedy below it.
+    pub fn table(&self, colour: bool) -> String {
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for row in &self.rows {
+            text.push_str(&format!("{}  {:width$}  {}\n", row.state.word(colour), row.name, row.finding));
+            if let Some(remedy) = &row.remedy {
+                text.push_str(&format!("{:6}  {:width$}  → {remedy}\n", "", ""));
+            }
+        }
+        text
+    }
+}
+
+impl State {
+    /// Six characters wide; the word alone says all, the colour only repeats it.
+    fn word(self, colour: bool) -> String {
+        let (word, code) = match self {
+            State::Green => ("green ", 32),
+            State::Yellow => ("yellow", 33),
+            State::Red => ("red   ", 31),
+        };
+        if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.into() }
+    }
+}

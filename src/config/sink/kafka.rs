@@ -1,0 +1,265 @@
+//! A sink of `type: kafka`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::super::key::{Choice, Key, Kind, Presence};
+use super::super::read::{Item, Section};
+use super::super::secret::Secret;
+use super::super::value::shown;
+use super::{FORMAT, of_type, property, topic};
+use crate::record;
+
+pub(super) const KEYS: &[Key] = &[
+    of_type("kafka"),
+    Key::new(
+        "brokers",
+        Kind::Texts,
+        Presence::Required,
+        "Where the cluster is first asked: `host:port` each.",
+        "[\"kafka-0:9092\", \"kafka-1:9092\"]",
+    ),
+    Key::new("topic", Kind::Text, Presence::Required, "The topic that events are published to.", "jumpcloud.events"),
+    Key::new(
+        "topic_fallback",
+        Kind::Text,
+        Presence::Optional("none"),
+        "Where events go when a templated topic can't be had.",
+        "jumpcloud.other",
+    )
+    .not_yet("delete it; `topic` is one topic for all so far"),
+    Key::new(
+        "key",
+        Kind::Choice(KEY),
+        Presence::Default("actor"),
+        "What records are keyed by, and so which of them keep their order: `actor` (`initiated_by.id`, else \
+         `initiated_by.username`, else none), `organization`, `id` or `none`.",
+        "organization",
+    ),
+    Key::new(
+        "delivery",
+        Kind::Choice(&[Choice::not_yet("exactly_once", AT_LEAST_ONCE), Choice::new("at_least_once")]),
+        Presence::RequiredSince(
+            "write `delivery: at_least_once`: `exactly_once`, the default to come, isn't built yet in this release, and a \
+             guarantee must not change unasked",
+        ),
+        "What is guaranteed. `at_least_once`: only the batch in flight at a crash may come twice, with the same `event-id`.",
+        "at_least_once",
+    ),
+    FORMAT,
+    Key::new(
+        "tls",
+        Kind::Section(TLS),
+        Presence::Optional("no TLS"),
+        "How TLS is spoken; `{}` is TLS with the system's roots. The broker's name is always verified.",
+        "{ca: /etc/ca.pem}",
+    ),
+    Key::new(
+        "sasl",
+        Kind::Section(SASL),
+        Presence::Optional("no authentication by password"),
+        "How we authenticate.",
+        "{mechanism: PLAIN, username: jumpstream, password: {file: /run/secrets/kafka/password}}",
+    ),
+    Key::new(
+        "properties",
+        Kind::Properties,
+        Presence::Optional("none"),
+        "librdkafka's own properties, less those that carry secrets, load code, or decide verification and guarantees.",
+        "{compression.type: lz4, client.id: jumpstream-emea}",
+    ),
+];
+
+const AT_LEAST_ONCE: &str =
+    "write `delivery: at_least_once`; consumers can drop the rare repeat by its `event-id` header";
+
+const KEY: &[Choice] = &[Choice::new("actor"), Choice::new("organization"), Choice::new("id"), Choice::new("none")];
+
+pub(super) const TLS: &[Key] = &[
+    Key::new(
+        "ca",
+        Kind::Input,
+        Presence::Optional("the system's roots"),
+        "The authorities that the broker's certificate is verified against, PEM.",
+        "/etc/ca.pem",
+    ),
+    Key::new(
+        "certificate",
+        Kind::Input,
+        Presence::Optional("none"),
+        "Our own certificate and its chain, PEM; together with `key`.",
+        "/etc/tls.crt",
+    ),
+    Key::new(
+        "key",
+        Kind::Input,
+        Presence::Optional("none"),
+        "The certificate's key, PEM, unencrypted.",
+        "/etc/tls.key",
+    ),
+];
+
+const MEANWHILE: &str = "use `mechanism: PLAIN` over TLS, or a client certificate (`tls: {certificate: …, key: …}`)";
+
+const SASL: &[Key] = &[
+    Key::new(
+        "mechanism",
+        Kind::Choice(&[
+            Choice::new("PLAIN"),
+            Choice::not_yet("SCRAM-SHA-256", MEANWHILE),
+            Choice::not_yet("SCRAM-SHA-512", MEANWHILE),
+            Choice::not_yet("OAUTHBEARER", MEANWHILE),
+            Choice::not_yet("GSSAPI", MEANWHILE),
+        ]),
+        Presence::Required,
+        "How the password is proven.",
+        "PLAIN",
+    ),
+    Key::new("username", Kind::Text, Presence::Required, "Who we are.", "jumpstream"),
+    Key::new(
+        "password",
+        Kind::Secret,
+        Presence::Required,
+        "Where the password is kept.",
+        "{file: /run/secrets/kafka/password}",
+    ),
+];
+
+/// Publishes each event as a record, at least once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kafka {
+    /// `host:port` each, at least one.
+    pub brokers: Vec<String>,
+    pub topic: String,
+    pub key: record::Key,
+    /// None is plaintext.
+    pub tls: Option<Tls>,
+    pub sasl: Option<Sasl>,
+    /// librdkafka's own, none of which we own; the library accepts each.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// TLS to the brokers, whose names are always verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// None is the system's roots.
+    pub ca: Option<PathBuf>,
+    pub client: Option<ClientCertificate>,
+}
+
+/// PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// SASL with the mechanism PLAIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sasl {
+    pub username: String,
+    pub password: Secret,
+}
+
+impl Kafka {
+    pub(super) fn section(section: &Section) -> Option<Kafka> {
+        let brokers = brokers(section);
+        let topic = topic(section, "topic");
+        let key = section.choice("key");
+        let delivery = section.choice("delivery");
+        let tls = section.node("tls").map(|_| Tls::section(&section.section("tls")?));
+        let sasl = section.node("sasl").map(|_| Sasl::section(&section.section("sasl")?));
+        if let (Some(_), None) = (&sasl, &tls) {
+            warn_of_plaintext(section, brokers.as_deref().unwrap_or_default());
+        }
+        let properties = property::section(section);
+        delivery?;
+        Some(Kafka {
+            brokers: brokers?,
+            topic: topic?,
+            key: match key? {
+                "organization" => record::Key::Organization,
+                "id" => record::Key::Id,
+                "none" => record::Key::None,
+                _ => record::Key::Actor,
+            },
+            // Written but faulty is not the same as not written: the inner one ends the reading.
+            tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+            sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?,
+            properties: properties?,
+        })
+    }
+}
+
+impl Tls {
+    fn section(section: &Section) -> Option<Tls> {
+        let written = |name| section.node(name).is_some();
+        let ca = written("ca").then(|| section.input("ca"));
+        let certificate = written("certificate").then(|| section.input("certificate"));
+        let key = written("key").then(|| section.input("key"));
+        let client = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate?, key?)),
+            (None, None) => None,
+            (certificate, _) => {
+                let (written, missing) =
+                    if certificate.is_some() { ("certificate", "key") } else { ("key", "certificate") };
+                section.fault(written, format!("`{written}` without `{missing}`"), "write both, or neither");
+                return None;
+            }
+        };
+        let client = client.map(|(certificate, key)| ClientCertificate { certificate, key });
+        Some(Tls { ca: ca.map_or(Some(None), |ca| ca.map(Some))?, client })
+    }
+}
+
+impl Sasl {
+    fn section(section: &Section) -> Option<Sasl> {
+        let mechanism = section.choice("mechanism");
+        let username = section.text("username");
+        let password = Secret::section(section, "password");
+        mechanism?;
+        Some(Sasl { username: username?, password: password? })
+    }
+}
+
+fn brokers(section: &Section) -> Option<Vec<String>> {
+    let items = section.items("brokers")?;
+    if items.is_empty() {
+        section.fault(
+            "brokers",
+            "expected at least one broker, found an empty list",
+            "write `brokers: [\"kafka:9092\"]`",
+        );
+        return None;
+    }
+    let brokers: Vec<_> = items.iter().map(|item| broker(section, item)).collect();
+    brokers.into_iter().collect()
+}
+
+fn broker(section: &Section, item: &Item) -> Option<String> {
+    let remedy = "write it as in `brokers: [\"kafka:9092\"]`";
+    if item.text.contains("://") || item.text.contains('@') {
+        let problem = "expected `host:port`, found a URL or a password (not shown)";
+        section.reader.refuse(item, problem, "write host and port; TLS is `tls: {}`, a password belongs to `sasl`");
+        return None;
+    }
+    let sound = item.text.rsplit_once(':').is_some_and(|(host, port)| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-:[]%".contains(c);
+        !host.is_empty() && host.chars().all(legal) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !sound {
+        section.reader.refuse(item, format!("expected `host:port`, found {}", shown(item.text)), remedy);
+        return None;
+    }
+    Some(item.text.into())
+}
+
+fn warn_of_plaintext(section: &Section, brokers: &[String]) {
+    let local =
+        |broker: &String| broker.starts_with("localhost:") || broker.starts_with("127.") || broker.starts_with("[::1]");
+    if !brokers.iter().all(local) {
+        let place = section.node("sasl").map_or(&section.place, |node| &node.place).clone();
+        let problem = "the password crosses the network unencrypted, for want of `tls`";
+        section.reader.warn(place, &section.join("sasl"), problem, "write `tls: {}`, or `tls: {ca: …}`");
+    }
+}
