@@ -107,8 +107,7 @@ impl Appender {
 
     async fn try_append(&self, values: Arc<[Bytes]>, wait: &mut Wait<'_>) -> io::Result<()> {
         let lines = self.lines.clone();
-        let mut write =
-            spawn_blocking(move || lines.lock().unwrap_or_else(PoisonError::into_inner).append(&values));
+        let mut write = spawn_blocking(move || lines.lock().unwrap_or_else(PoisonError::into_inner).append(&values));
         loop {
             tokio::select! {
                 done = &mut write => return done.unwrap_or_else(|fault| Err(io::Error::other(fault))),

@@ -97,7 +97,9 @@ fn open(path: &Path) -> io::Result<File> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            return Err(io::Error::other("another process or sink writes to it (see fuser or lsof); give each its own"));
+            return Err(io::Error::other(
+                "another process or sink writes to it (see fuser or lsof); give each its own",
+            ));
         }
         Err(fault) => return Err(fault.into()),
     }

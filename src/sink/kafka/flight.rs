@@ -19,7 +19,7 @@ pub(super) type Failure = (usize, RDKafkaErrorCode);
 
 /// Shared by the producer, whose callbacks fill it, and those who wait.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Tower(Arc<Mutex<State>>);
+pub(super) struct Context(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -40,20 +40,20 @@ struct Open {
 
 /// One round of records. Dropped before it has landed, its answers are counted and forgotten.
 pub(super) struct Flight {
-    tower: Tower,
+    context: Context,
     number: u32,
     sending: bool,
 }
 
-impl Tower {
+impl Context {
     /// A new flight, and where its failures arrive once every record of it has an answer.
-    pub(super) fn depart(&self) -> (Flight, oneshot::Receiver<Vec<Failure>>) {
+    pub(super) fn flight(&self) -> (Flight, oneshot::Receiver<Vec<Failure>>) {
         let (landed, answer) = oneshot::channel();
         let mut state = self.state();
         let number = state.next;
         state.next = state.next.wrapping_add(1);
         state.flights.insert(number, Open { open: 1, landed: Some(landed), ..Open::default() });
-        (Flight { tower: self.clone(), number, sending: true }, answer)
+        (Flight { context: self.clone(), number, sending: true }, answer)
     }
 
     /// The last trouble with a connection; none since a record was acknowledged.
@@ -86,36 +86,36 @@ impl Flight {
     }
 
     /// One more record is on its way. Said before it is sent, for its answer may come at once.
-    pub(super) fn board(&self) {
-        if let Some(flight) = self.tower.state().flights.get_mut(&self.number) {
+    pub(super) fn add(&self) {
+        if let Some(flight) = self.context.state().flights.get_mut(&self.number) {
             flight.open += 1;
         }
     }
 
     /// The record at `index` never left: an answer of our own.
     pub(super) fn fail(&self, index: usize, code: RDKafkaErrorCode) {
-        let mut state = self.tower.state();
+        let mut state = self.context.state();
         if let Some(flight) = state.flights.get_mut(&self.number) {
             flight.failures.push((index, code));
         }
-        Tower::land(&mut state, self.number);
+        Context::land(&mut state, self.number);
     }
 
-    /// The record just boarded was not taken and stays with us.
-    pub(super) fn unboard(&self) {
-        Tower::land(&mut self.tower.state(), self.number);
+    /// The record just added was not taken by the producer and stays with us.
+    pub(super) fn take_back(&self) {
+        Context::land(&mut self.context.state(), self.number);
     }
 
     /// All are sent: the flight lands with its last answer.
     pub(super) fn sent(&mut self) {
         if std::mem::take(&mut self.sending) {
-            Tower::land(&mut self.tower.state(), self.number);
+            Context::land(&mut self.context.state(), self.number);
         }
     }
 
     /// How many records the brokers have acknowledged.
     pub(super) fn acknowledged(&self) -> usize {
-        self.tower.state().flights.get(&self.number).map_or(0, |flight| flight.acknowledged)
+        self.context.state().flights.get(&self.number).map_or(0, |flight| flight.acknowledged)
     }
 }
 
@@ -125,7 +125,7 @@ impl Drop for Flight {
     }
 }
 
-impl ClientContext for Tower {
+impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
     }
@@ -145,7 +145,7 @@ impl ClientContext for Tower {
     }
 }
 
-impl ProducerContext for Tower {
+impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
@@ -162,6 +162,6 @@ impl ProducerContext for Tower {
                 }
             }
         }
-        Tower::land(&mut state, number);
+        Context::land(&mut state, number);
     }
 }

@@ -13,7 +13,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::flight::Tower;
+use super::flight::Context;
 use super::{Settings, config};
 use crate::sink::trouble::quote;
 
@@ -58,11 +58,11 @@ pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
 /// Brokers and topic without the limit, which needs rights of its own. Blocks for at most `within`.
 pub(super) fn look(settings: &Settings, within: Duration) -> Inspection {
     let unreachable = |fault| Inspection { brokers: Err(fault), topic: None };
-    let tower = Tower::default();
-    let client = config::client(settings)
-        .map_err(|fault| fault.to_string())
-        .and_then(|config| BaseProducer::from_config_and_context(&config, tower.clone()).map_err(|fault| open(&fault)));
-    let client: BaseProducer<Tower> = match client {
+    let context = Context::default();
+    let client = config::client(settings).map_err(|fault| fault.to_string()).and_then(|config| {
+        BaseProducer::from_config_and_context(&config, context.clone()).map_err(|fault| open(&fault))
+    });
+    let client: BaseProducer<Context> = match client {
         Ok(client) => client,
         Err(fault) => return unreachable(fault),
     };
@@ -75,7 +75,7 @@ pub(super) fn look(settings: &Settings, within: Duration) -> Inspection {
             // The reason why no broker could be reached waits in the client's queue.
             client.poll(Duration::ZERO);
             let code = fault.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            let (code, reason) = tower.heard().unwrap_or_else(|| (code, quote(&fault.to_string())));
+            let (code, reason) = context.heard().unwrap_or_else(|| (code, quote(&fault.to_string())));
             unreachable(sentence(settings, code, &reason))
         }
     }
@@ -153,11 +153,7 @@ pub(super) fn sentence(settings: &Settings, code: RDKafkaErrorCode, reason: &str
         Code::InvalidTimestamp => {
             format!("{brokers} refuse our records' time; set this machine's clock or message.timestamp.after.max.ms")
         }
-        Code::AllBrokersDown
-        | Code::BrokerTransportFailure
-        | Code::OperationTimedOut
-        | Code::BrokerNotAvailable
-        | Code::MetadataUpdateInProgress => {
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::BrokerNotAvailable => {
             format!("no broker of {brokers} answers ({reason}); start them, or correct brokers, tls and sasl")
         }
         _ => format!("{brokers} answer {code} for topic {topic}; look at the brokers' log"),

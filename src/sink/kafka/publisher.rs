@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig, Th
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::flight::{Failure, Flight, Tower};
+use super::flight::{Context, Failure, Flight};
 use super::inspect::{Topic, inspect, look, open, sentence};
 use super::{Inspection, Settings, config};
 use crate::clock;
@@ -58,8 +58,8 @@ pub(super) struct Publisher {
 
 /// A producer and what was known when it was made.
 struct Line {
-    producer: Option<ThreadedProducer<Tower>>,
-    tower: Tower,
+    producer: Option<ThreadedProducer<Context>>,
+    context: Context,
     /// The topic's limit on a batch, where it is known.
     limit: Option<u64>,
     batch_bytes: u64,
@@ -78,8 +78,8 @@ impl Publisher {
     /// Checks that a producer can be made of the settings.
     pub(super) fn new(settings: Settings) -> Result<Publisher, Error> {
         let config = config::client(&settings)?;
-        let producer: Result<BaseProducer<Tower>, _> =
-            BaseProducer::from_config_and_context(&config, Tower::default());
+        let producer: Result<BaseProducer<Context>, _> =
+            BaseProducer::from_config_and_context(&config, Context::default());
         producer.map_err(|fault| Error::Kafka(open(&fault)))?;
         Ok(Publisher {
             trouble: Trouble::new(format!("kafka topic {}", settings.topic)),
@@ -100,7 +100,11 @@ impl Publisher {
     /// Publishes `count` messages, in order, and gives those that the brokers refuse; all others are acknowledged.
     ///
     /// What is sent again after a failure comes behind what went through.
-    pub(super) async fn publish<'a>(&self, count: usize, message: impl Fn(usize) -> Message<'a> + Sync) -> Vec<Refused> {
+    pub(super) async fn publish<'a>(
+        &self,
+        count: usize,
+        message: impl Fn(usize) -> Message<'a> + Sync,
+    ) -> Vec<Refused> {
         let mut wait = self.trouble.wait();
         let mut pauses = Schedule::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut refused = Vec::new();
@@ -194,15 +198,15 @@ impl Publisher {
         let most = limit.unwrap_or_else(|| self.assumed.load(Ordering::Relaxed));
         let batch_bytes = most.clamp(SMALLEST_BATCH, config::BATCH_BYTES);
         let credentials = self.settings.credentials();
-        let tower = Tower::default();
+        let context = Context::default();
         let mut config = config::producer(&self.settings, batch_bytes).map_err(|fault| fault.to_string())?;
         if alone {
             // Else a refusal would be meant for a batch, and nobody could say for which record of it.
             config.set("batch.num.messages", "1");
         }
-        let producer = ThreadedProducer::from_config_and_context(&config, tower.clone());
+        let producer = ThreadedProducer::from_config_and_context(&config, context.clone());
         let producer = Some(producer.map_err(|fault| open(&fault))?);
-        Ok(Line { producer, tower, limit, batch_bytes, credentials })
+        Ok(Line { producer, context, limit, batch_bytes, credentials })
     }
 
     /// Gives the producer up; whoever still waits for it has its records back at once.
@@ -270,7 +274,7 @@ impl Line {
         message: &(impl Fn(usize) -> Message<'a> + Sync),
         wait: &mut Wait<'_>,
     ) -> Vec<Failure> {
-        let (mut flight, mut answer) = self.tower.depart();
+        let (mut flight, mut answer) = self.context.flight();
         let mut watch = Watch { line: self, settings, acknowledged: 0, since: clock::uptime() };
         for (turn, &index) in indexes.iter().enumerate() {
             while !self.send(&settings.topic, &flight, index, message(index)) {
@@ -289,7 +293,7 @@ impl Line {
             };
             tokio::select! {
                 biased;
-                // The tower drops no flight unanswered.
+                // The context leaves no flight unanswered.
                 failures = &mut answer => return failures.unwrap_or_default(),
                 () = look => {}
             }
@@ -301,11 +305,11 @@ impl Line {
         let Message { value, key, headers } = message;
         let mut record = BaseRecord::with_opaque_to(topic, flight.ticket(index)).payload(value).headers(headers);
         record.key = key;
-        flight.board();
+        flight.add();
         match self.producer().send(record) {
             Ok(()) => true,
             Err((KafkaError::MessageProduction(Code::QueueFull), _)) => {
-                flight.unboard();
+                flight.take_back();
                 false
             }
             Err((fault, _)) => {
@@ -320,7 +324,7 @@ impl Line {
         self.producer().purge(PurgeConfig::default().queue().inflight());
     }
 
-    fn producer(&self) -> &ThreadedProducer<Tower> {
+    fn producer(&self) -> &ThreadedProducer<Context> {
         self.producer.as_ref().expect("it is taken only when the line is dropped")
     }
 }
@@ -354,7 +358,7 @@ impl Watch<'_> {
         if silent < GLANCE {
             return;
         }
-        match self.line.tower.heard() {
+        match self.line.context.heard() {
             Some((code, reason)) if explains(code) => {
                 wait.until(sentence(self.settings, code, &reason));
                 if silent > STALL {
