@@ -11,6 +11,7 @@
 pub mod file;
 pub mod kafka;
 pub mod stdout;
+mod trouble;
 
 use async_trait::async_trait;
 
@@ -52,10 +53,14 @@ pub struct Refused {
     pub explanation: String,
 }
 
-/// What no waiting heals.
+/// What no waiting heals. Every variant is fatal: what may heal is waited for inside the sink.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("writing to {target}: {source}")]
+    /// What is configured can't be opened: a directory, another process's file, a certificate that is none.
+    #[error("opening {target}: {fault}")]
+    Open { target: String, fault: String },
+    /// The far end is gone for good, as a closed pipe is.
+    #[error("writing to {target}: {source}; what reads it has gone: start it again together with jumpstream")]
     Write { target: String, source: std::io::Error },
     #[error("kafka: {0}")]
     Kafka(String),
@@ -67,4 +72,17 @@ pub enum Error {
         "an event of {size} bytes can't be delivered ({explanation}) and no dead_letter is configured; set dead_letter: {{topic: …}} or {{file: …}}, or raise the sink's limit"
     )]
     NoDeadLetter { size: u64, explanation: String },
+}
+
+impl Error {
+    /// A bounded metric label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Error::Open { .. } => "open",
+            Error::Write { .. } => "write",
+            Error::Kafka(_) => "kafka",
+            Error::DeadLetterRefused { .. } => "dead_letter_refused",
+            Error::NoDeadLetter { .. } => "no_dead_letter",
+        }
+    }
 }

@@ -1,1 +1,179 @@
-//! (being built)
+//! Events and dead letters in Kafka, at least once: nothing is done before the brokers have it.
+//!
+//! # Invariants
+//! A record is acknowledged by all in-sync replicas, refused by name, or still waited for: no age, no number of
+//! tries and no failure of the client drops one. Never creates a topic. Not a byte of a value is changed.
+//!
+//! # Cancellation
+//! Dropping `deliver` or `bury` leaves the records in the producer's queue: any of them may still arrive.
+
+pub mod config;
+mod flight;
+mod inspect;
+mod publisher;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use rdkafka::message::{Header, OwnedHeaders};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::record::{DeadLetter, Key, Record};
+use crate::sink::{DeadLetters, Error, Refused, Sink};
+pub use inspect::{Inspection, Topic, inspect};
+use publisher::{Message, Publisher};
+
+/// A topic and the way to it. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `host:port` each; the first that answers names the others.
+    pub brokers: Vec<String>,
+    pub topic: String,
+    pub key: Key,
+    pub tls: Option<Tls>,
+    pub sasl: Option<Sasl>,
+    /// librdkafka's own, less those that [`config::refusal`] names.
+    pub properties: BTreeMap<String, String>,
+    /// The `ledger` header, by which our own records are recognised; none where the ledger is no topic.
+    pub ledger: Option<String>,
+    /// The largest value that is ever delivered, in bytes; bounds the producer's queue.
+    pub max_record_bytes: u64,
+}
+
+/// TLS to the brokers, always verified. The files are read again when a connection is refused.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// PEM; none stands for the system's roots.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, PEM.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sasl {
+    pub mechanism: Mechanism,
+    pub username: String,
+    pub password: Password,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// The name that RFC 4616 and RFC 5802 give it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// A file is read again when the brokers refuse what it held.
+#[derive(Debug, Clone)]
+pub enum Password {
+    Text(SecretString),
+    File(PathBuf),
+}
+
+impl Settings {
+    /// Stands for what the secret files hold now; changes when one of them does.
+    fn credentials(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let files = self.tls.iter().flat_map(|tls| [&tls.ca, &tls.certificate, &tls.key]).flatten();
+        for path in files {
+            std::fs::read(path).ok().hash(&mut hasher);
+        }
+        if let Some(password) = self.sasl.as_ref().and_then(|sasl| sasl.password.read().ok()) {
+            password.expose_secret().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// The brokers as one reads them in a sentence.
+    fn brokers(&self) -> String {
+        self.brokers.join(",")
+    }
+}
+
+/// Publishes records to a topic.
+pub struct KafkaSink(Publisher);
+
+/// Publishes dead letters to a topic.
+pub struct KafkaDeadLetters(Publisher);
+
+impl KafkaSink {
+    /// Checks the settings; no broker is asked before the first delivery.
+    pub fn new(settings: Settings) -> Result<KafkaSink, Error> {
+        Publisher::new(settings).map(KafkaSink)
+    }
+}
+
+impl KafkaDeadLetters {
+    /// As [`KafkaSink::new`]; the letters have no key.
+    pub fn new(settings: Settings) -> Result<KafkaDeadLetters, Error> {
+        Publisher::new(settings).map(KafkaDeadLetters)
+    }
+}
+
+#[async_trait]
+impl Sink for KafkaSink {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    async fn deliver(&self, records: &[Record]) -> Result<Vec<Refused>, Error> {
+        let settings = self.0.settings();
+        let message = |index: usize| {
+            let record = &records[index];
+            let ledger = settings.ledger.as_deref().map(|ledger| ("ledger", ledger));
+            let mut headers = OwnedHeaders::new_with_capacity(8);
+            for (key, value) in record.headers() {
+                headers = headers.insert(Header { key, value: Some(value.as_ref()) });
+            }
+            if let Some((key, value)) = ledger {
+                headers = headers.insert(Header { key, value: Some(value) });
+            }
+            Message { value: &record.value, key: record.key(settings.key), headers }
+        };
+        Ok(self.0.publish(records.len(), message).await)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for KafkaDeadLetters {
+    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), Error> {
+        let message = |index: usize| {
+            let letter: &DeadLetter = &letters[index];
+            let headers = letter.all_headers().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value.as_ref()) })
+            });
+            Message { value: &letter.value, key: None, headers }
+        };
+        let refused = self.0.publish(letters.len(), message).await;
+        match refused.into_iter().next() {
+            None => Ok(()),
+            Some(Refused { index, explanation, .. }) => Err(Error::DeadLetterRefused {
+                target: format!("topic {}", self.0.settings().topic),
+                size: letters[index].value.len() as u64,
+                explanation,
+            }),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+}

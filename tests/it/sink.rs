@@ -1,1 +1,46 @@
-//! (being built)
+//! The sinks: what they write, what they wait for, and that nothing is lost meanwhile.
+
+mod file;
+mod kafka;
+mod stdout;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jumpstream::clock::Time;
+use jumpstream::event::Event;
+use jumpstream::record::{Delivery, Record, raw};
+
+/// No test waits longer for anything.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A record of these very bytes.
+pub fn record(json: impl Into<Bytes>) -> Record {
+    let event = Event::parse(json.into()).expect("a JSON object");
+    raw::format(event, Delivery::Live, Time::from_secs(1_790_000_000), &Arc::from("org-1"))
+}
+
+/// Records whose ids are their numbers; each `actor` has every seventh.
+pub fn records(numbers: std::ops::Range<usize>) -> Vec<Record> {
+    numbers
+        .map(|number| {
+            record(format!(
+                r#"{{"id":"{number}","service":"sso","timestamp":"2026-09-20T10:00:00Z","initiated_by":{{"id":"actor-{}"}}}}"#,
+                number % 7
+            ))
+        })
+        .collect()
+}
+
+/// Waits until `condition` gives something.
+pub async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

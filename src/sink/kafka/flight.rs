@@ -1,0 +1,167 @@
+//! Records on their way: what the producer still owes an answer for, and what it heard from the brokers meanwhile.
+//!
+//! # Invariants
+//! The producer's thread only counts here; it never waits, sends or logs above `debug`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use tokio::sync::oneshot;
+
+use crate::sink::trouble::quote;
+
+/// A record that failed: its place in the delivered slice and the client's word for why.
+pub(super) type Failure = (usize, RDKafkaErrorCode);
+
+/// Shared by the producer, whose callbacks fill it, and those who wait.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Context(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u32,
+    flights: HashMap<u32, Open>,
+    /// The last trouble with a connection since a record was acknowledged.
+    heard: Option<(RDKafkaErrorCode, String)>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Records without an answer, and one more until all are sent.
+    open: usize,
+    acknowledged: usize,
+    failures: Vec<Failure>,
+    landed: Option<oneshot::Sender<Vec<Failure>>>,
+}
+
+/// One round of records. Dropped before it has landed, its answers are counted and forgotten.
+pub(super) struct Flight {
+    context: Context,
+    number: u32,
+    sending: bool,
+}
+
+impl Context {
+    /// A new flight, and where its failures arrive once every record of it has an answer.
+    pub(super) fn flight(&self) -> (Flight, oneshot::Receiver<Vec<Failure>>) {
+        let (landed, answer) = oneshot::channel();
+        let mut state = self.state();
+        let number = state.next;
+        state.next = state.next.wrapping_add(1);
+        state.flights.insert(number, Open { open: 1, landed: Some(landed), ..Open::default() });
+        (Flight { context: self.clone(), number, sending: true }, answer)
+    }
+
+    /// The last trouble with a connection; none since a record was acknowledged.
+    pub(super) fn heard(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.state().heard.clone()
+    }
+
+    fn land(state: &mut State, number: u32) {
+        let Some(flight) = state.flights.get_mut(&number) else { return };
+        flight.open -= 1;
+        if flight.open == 0 {
+            let flight = state.flights.remove(&number);
+            if let Some(Open { landed: Some(landed), failures, .. }) = flight {
+                // Nobody listens any more: the delivery was dropped.
+                let _ = landed.send(failures);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// What the producer carries for the record at `index` and gives back with its answer.
+    pub(super) fn ticket(&self, index: usize) -> usize {
+        const { assert!(usize::BITS == 64, "a ticket holds a flight and an index of 32 bits each") };
+        (self.number as usize) << 32 | index
+    }
+
+    /// One more record is on its way. Said before it is sent, for its answer may come at once.
+    pub(super) fn add(&self) {
+        if let Some(flight) = self.context.state().flights.get_mut(&self.number) {
+            flight.open += 1;
+        }
+    }
+
+    /// The record at `index` never left: an answer of our own.
+    pub(super) fn fail(&self, index: usize, code: RDKafkaErrorCode) {
+        let mut state = self.context.state();
+        if let Some(flight) = state.flights.get_mut(&self.number) {
+            flight.failures.push((index, code));
+        }
+        Context::land(&mut state, self.number);
+    }
+
+    /// The record just added was not taken by the producer and stays with us.
+    pub(super) fn take_back(&self) {
+        Context::land(&mut self.context.state(), self.number);
+    }
+
+    /// All are sent: the flight lands with its last answer.
+    pub(super) fn sent(&mut self) {
+        if std::mem::take(&mut self.sending) {
+            Context::land(&mut self.context.state(), self.number);
+        }
+    }
+
+    /// How many records the brokers have acknowledged.
+    pub(super) fn acknowledged(&self) -> usize {
+        self.context.state().flights.get(&self.number).map_or(0, |flight| flight.acknowledged)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.sent();
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        tracing::debug!(target: "librdkafka", ?code, "{}", quote(reason));
+        let mut state = self.state();
+        // That all are down says less than why the last one was refused.
+        let refused = matches!(
+            state.heard,
+            Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::Resolve, _))
+        );
+        if !(refused && code == RDKafkaErrorCode::AllBrokersDown) {
+            state.heard = Some((code, quote(reason)));
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let (number, index) = ((ticket >> 32) as u32, ticket & u32::MAX as usize);
+        let mut state = self.state();
+        if result.is_ok() {
+            state.heard = None;
+        }
+        if let Some(flight) = state.flights.get_mut(&number) {
+            match result {
+                Ok(_) => flight.acknowledged += 1,
+                Err((error, _)) => {
+                    flight.failures.push((index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
+                }
+            }
+        }
+        Context::land(&mut state, number);
+    }
+}

@@ -1,0 +1,161 @@
+//! What can be known of a topic without sending anything: for `check`, before a producer begins, and when one waits.
+//!
+//! # Invariants
+//! No record is produced and nothing is created. Every fault is a sentence with its remedy.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::flight::Context;
+use super::{Settings, config};
+use crate::sink::trouble::quote;
+
+/// What a look at the brokers and the topic showed; an error is a sentence for the operator, with the remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// How many brokers the cluster has.
+    pub brokers: Result<usize, String>,
+    /// None where no broker could be asked.
+    pub topic: Option<Result<Topic, String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    pub partitions: usize,
+    /// Of the partition that has the fewest.
+    pub replicas: usize,
+    /// Partitions that nobody can write to at this moment.
+    pub leaderless: usize,
+    /// Partitions with a replica that is not in sync.
+    pub under_replicated: usize,
+    /// The topic's `max.message.bytes`, which bounds a batch as compressed; the error says why it could not be read.
+    pub max_message_bytes: Result<u64, String>,
+}
+
+/// Looks at the brokers and the topic, each step at most `within`.
+///
+/// Dropping it lets the look end by itself; it changes nothing.
+pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
+    let settings = settings.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let look = tokio::task::spawn_blocking(move || {
+        let mut inspection = look(&settings, within);
+        if let Some(Ok(topic)) = &mut inspection.topic {
+            topic.max_message_bytes = runtime.block_on(limit(&settings, within));
+        }
+        inspection
+    });
+    look.await.unwrap_or_else(|fault| Inspection { brokers: Err(format!("kafka: {fault}")), topic: None })
+}
+
+/// Brokers and topic without the limit, which needs rights of its own. Blocks for at most `within`.
+pub(super) fn look(settings: &Settings, within: Duration) -> Inspection {
+    let unreachable = |fault| Inspection { brokers: Err(fault), topic: None };
+    let context = Context::default();
+    let client = config::client(settings).map_err(|fault| fault.to_string()).and_then(|config| {
+        BaseProducer::from_config_and_context(&config, context.clone()).map_err(|fault| open(&fault))
+    });
+    let client: BaseProducer<Context> = match client {
+        Ok(client) => client,
+        Err(fault) => return unreachable(fault),
+    };
+    match client.client().fetch_metadata(Some(&settings.topic), within) {
+        Ok(metadata) => Inspection {
+            brokers: Ok(metadata.brokers().len()),
+            topic: metadata.topics().first().map(|topic| describe(settings, topic)),
+        },
+        Err(fault) => {
+            // The reason why no broker could be reached waits in the client's queue.
+            client.poll(Duration::ZERO);
+            let code = fault.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            let (code, reason) = context.heard().unwrap_or_else(|| (code, quote(&fault.to_string())));
+            unreachable(sentence(settings, code, &reason))
+        }
+    }
+}
+
+fn describe(settings: &Settings, topic: &MetadataTopic) -> Result<Topic, String> {
+    if let Some(error) = topic.error() {
+        return Err(sentence(settings, error.into(), ""));
+    }
+    let partitions = topic.partitions();
+    if partitions.is_empty() {
+        return Err(sentence(settings, RDKafkaErrorCode::UnknownTopicOrPartition, ""));
+    }
+    let leaderless = |error: Option<RDKafkaRespErr>, leader| error.is_some() || leader < 0;
+    Ok(Topic {
+        partitions: partitions.len(),
+        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
+        leaderless: partitions.iter().filter(|partition| leaderless(partition.error(), partition.leader())).count(),
+        under_replicated: partitions.iter().filter(|one| one.isr().len() < one.replicas().len()).count(),
+        max_message_bytes: Err("not asked".into()),
+    })
+}
+
+/// The topic's `max.message.bytes`, the broker's default included: a topic's description holds both.
+async fn limit(settings: &Settings, within: Duration) -> Result<u64, String> {
+    let unknown = |fault: String| {
+        format!("max.message.bytes of topic {} is not known ({fault}); allow DescribeConfigs on it", settings.topic)
+    };
+    let config = config::client(settings).map_err(|fault| fault.to_string())?;
+    let admin: AdminClient<DefaultClientContext> =
+        AdminClient::from_config_and_context(&config, DefaultClientContext).map_err(|fault| open(&fault))?;
+    let options = AdminOptions::new().request_timeout(Some(within));
+    let answer = admin.describe_configs([&ResourceSpecifier::Topic(&settings.topic)], &options).await;
+    let resource = answer
+        .map_err(|fault| unknown(quote(&fault.to_string())))?
+        .pop()
+        .ok_or_else(|| unknown("an empty answer".into()))?
+        .map_err(|code| unknown(quote(&code.to_string())))?;
+    let value = resource.get("max.message.bytes").and_then(|entry| entry.value.as_deref()?.parse().ok());
+    value.ok_or_else(|| unknown("the answer doesn't hold it".into()))
+}
+
+/// Why a client could not be made: a property or a file is wrong.
+pub(super) fn open(fault: &KafkaError) -> String {
+    format!("{}; correct the sink's tls, sasl or properties", quote(&fault.to_string()))
+}
+
+/// What went wrong, in words, and what to do; `reason` is what the client said of it, quoted.
+pub(super) fn sentence(settings: &Settings, code: RDKafkaErrorCode, reason: &str) -> String {
+    use RDKafkaErrorCode as Code;
+    let (brokers, topic) = (settings.brokers(), &settings.topic);
+    match code {
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => format!(
+            "topic {topic} doesn't exist at {brokers}; create it: kafka-topics.sh --bootstrap-server {brokers} \
+             --create --topic {topic} --partitions 6 --replication-factor 3"
+        ),
+        Code::InvalidTopic => format!("{topic} is no name for a topic; correct the sink's topic"),
+        Code::LeaderNotAvailable | Code::NotLeaderForPartition => {
+            format!("topic {topic} has no leader at {brokers}; wait for its brokers, or start them")
+        }
+        Code::TopicAuthorizationFailed => {
+            format!("{brokers} refuse topic {topic} to us; allow Write and Describe on it to this user")
+        }
+        Code::ClusterAuthorizationFailed => {
+            format!("{brokers} refuse an idempotent producer; allow IdempotentWrite on the cluster to this user")
+        }
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            format!("{brokers} refuse our credentials ({reason}); correct sasl or tls, its files are read again")
+        }
+        Code::SSL => format!("no TLS with {brokers} ({reason}); correct tls.ca or the brokers' certificates"),
+        Code::Resolve => format!("no address is known for {brokers} ({reason}); correct brokers, or the DNS"),
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            format!("topic {topic} has fewer replicas in sync than min.insync.replicas; start its other brokers")
+        }
+        Code::InvalidTimestamp => {
+            format!("{brokers} refuse our records' time; set this machine's clock or message.timestamp.after.max.ms")
+        }
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::BrokerNotAvailable => {
+            format!("no broker of {brokers} answers ({reason}); start them, or correct brokers, tls and sasl")
+        }
+        _ => format!("{brokers} answer {code} for topic {topic}; look at the brokers' log"),
+    }
+}
