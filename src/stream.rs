@@ -26,7 +26,7 @@ use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
-use crate::source::{Class, Client, Error as SourceError, IntervalQuery, IntervalUnit};
+use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
 use crate::store::Store;
 use report::Report;
 pub use report::Telemetry;
@@ -69,11 +69,42 @@ pub enum Error {
     Task(String),
 }
 
+impl Error {
+    /// Whether it concerns this stream alone, so that the others go on: an event that nothing takes, a ledger that
+    /// can't be read.
+    fn is_of_one_stream(&self) -> bool {
+        use crate::sink::Error::{DeadLetterRefused, NoDeadLetter};
+        use crate::store::Error::Damaged;
+        match self {
+            Error::Commit(commit::Error::Sink(error)) => matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. }),
+            Error::Commit(commit::Error::Store(error)) | Error::Store(error) => matches!(error, Damaged { .. }),
+            Error::Task(_) => false,
+        }
+    }
+}
+
 impl Stream {
     /// Reads and delivers until told to end; then commits what it has.
+    ///
+    /// # Errors
+    /// A fault that no waiting heals and that would meet every other stream too. One that concerns this stream alone
+    /// stops it, and it stays to say so.
     pub async fn run(self) -> Result<(), Error> {
         let mut report = Report::new(&self.telemetry);
-        let Some(now) = self.server_time(&mut report).await else { return Ok(()) };
+        let stream = Arc::new(self);
+        let ended = stream.clone().read(&mut report).await;
+        report.ended(&ended);
+        match ended {
+            Err(error) if error.is_of_one_stream() => {
+                stream.until_shutdown(std::future::pending::<()>()).await;
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+
+    async fn read(self: Arc<Self>, report: &mut Report) -> Result<(), Error> {
+        let Some(now) = self.server_time(report).await else { return Ok(()) };
         let mut ledger = match self.store.load(&self.key).await? {
             Some(stored) => Ledger::open(stored),
             None => Ledger::begin(random_key(), now, (self.start)(now)),
@@ -81,11 +112,7 @@ impl Stream {
         ledger.move_start((self.start)(now));
         report.opened(&ledger);
         let plan = Plan::new(self.settings);
-        let stream = Arc::new(self);
-        let mut reading = Reading::new(stream, ledger, plan, report);
-        let ended = reading.read().await;
-        reading.report.ended(&ended);
-        ended
+        Reading::new(self, ledger, plan, report).read().await
     }
 
     /// The server's time; asks for any answer until one carries a usable `Date`. None when told to end meanwhile.
@@ -96,14 +123,29 @@ impl Stream {
                 return Some(now);
             }
             let asked = self.until_shutdown(self.client.organizations()).await?;
+            // The organizations may live on a host that can't be reached from here, or fail without a `Date`.
+            if let (None, Err(_)) = (self.client.now(), asked)
+                && let Err(error) = self.until_shutdown(self.ask_anything()).await?
+                && self.client.now().is_none()
+            {
+                report.trouble(&error);
+            }
             if self.client.now().is_some() {
                 continue;
             }
-            if let Err(error) = asked {
-                report.trouble(&error);
-            }
             self.until_shutdown(tokio::time::sleep(schedule.pause())).await?;
         }
+    }
+
+    async fn ask_anything(&self) -> Result<u64, SourceError> {
+        let query = EventQuery {
+            service: self.key.service.clone(),
+            start: clock::wall() - Duration::from_secs(3_600),
+            end: None,
+            limit: 1,
+            search_after: None,
+        };
+        self.client.count(self.organization(), &query).await
     }
 
     /// None when told to end first.
@@ -133,12 +175,12 @@ fn random_key() -> FingerprintKey {
 }
 
 /// A stream at work.
-struct Reading {
+struct Reading<'r> {
     stream: Arc<Stream>,
     organization: Arc<str>,
     ledger: Ledger,
     plan: Plan,
-    report: Report,
+    report: &'r mut Report,
     gathered: Gathered,
     in_flight: Option<JoinHandle<Result<Vec<DeadLetter>, commit::Error>>>,
     schedule: crate::retry::Schedule,
@@ -169,8 +211,8 @@ enum Turn {
     End,
 }
 
-impl Reading {
-    fn new(stream: Arc<Stream>, ledger: Ledger, plan: Plan, report: Report) -> Reading {
+impl<'r> Reading<'r> {
+    fn new(stream: Arc<Stream>, ledger: Ledger, plan: Plan, report: &'r mut Report) -> Reading<'r> {
         Reading {
             organization: stream.key.organization.as_str().into(),
             stream,
@@ -188,7 +230,7 @@ impl Reading {
 
     async fn read(&mut self) -> Result<(), Error> {
         while !*self.stream.shutdown.borrow() {
-            let Some(now) = self.stream.server_time(&mut self.report).await else { break };
+            let Some(now) = self.stream.server_time(self.report).await else { break };
             let turn = match self.plan.next(&mut self.ledger, now) {
                 Ask::Page(ask) => self.page(ask).await?,
                 Ask::Interval { range, unit } => self.interval(range, unit).await?,
@@ -295,7 +337,8 @@ impl Reading {
         let stream = self.stream.clone();
         loop {
             let Some(seen) = stream.until_shutdown(stream.client.organizations()).await else { return Ok(Turn::End) };
-            let foreign = seen.is_ok_and(|all| !all.is_empty() && all.iter().all(|one| one.id != stream.key.organization));
+            let foreign =
+                seen.is_ok_and(|all| !all.is_empty() && all.iter().all(|one| one.id != stream.key.organization));
             if !foreign {
                 return Ok(Turn::Next);
             }
@@ -315,7 +358,7 @@ impl Reading {
         if self.stream.until_shutdown(tokio::time::sleep(pause)).await.is_none() {
             return Ok(Turn::End);
         }
-        let Some(now) = self.stream.server_time(&mut self.report).await else { return Ok(Turn::End) };
+        let Some(now) = self.stream.server_time(self.report).await else { return Ok(Turn::End) };
         self.plan.cut_back(&mut self.ledger, believed.unwrap_or(now), now);
         Ok(Turn::Next)
     }

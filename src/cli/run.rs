@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::ConfigFile;
+use crate::app::{App, CatchUp};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
+use crate::telemetry;
 
 /// Reads events and publishes them until stopped
 ///
@@ -32,7 +34,18 @@ pub async fn run(args: Args) -> ExitCode {
     }
 }
 
-async fn start(_config: Config, _args: Args) -> ExitCode {
-    eprintln!("jumpstream: `run` is being built");
-    ExitCode::Failed
+async fn start(config: Config, args: Args) -> ExitCode {
+    let log = config.log;
+    if let Err(error) = telemetry::init(log.level, log.format == config::LogFormat::Json) {
+        eprintln!("jumpstream: {error}");
+        return ExitCode::Failed;
+    }
+    let catch_up = args.until_caught_up.then_some(CatchUp { timeout: args.timeout });
+    match App::build(config, catch_up.is_some()).await {
+        Ok(app) => app.run(catch_up).await,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::Failed
+        }
+    }
 }

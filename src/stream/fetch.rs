@@ -16,7 +16,7 @@ enum Ended {
     Shutdown,
 }
 
-impl Reading {
+impl Reading<'_> {
     pub(super) async fn page(&mut self, ask: PageAsk) -> Result<Turn, Error> {
         let query = EventQuery {
             service: self.stream.key.service.clone(),
@@ -102,7 +102,10 @@ impl Reading {
         self.gathered.bytes += head.len();
         self.gathered.dead.push(DeadLetter {
             reason: Reason::TooLarge,
-            explanation: format!("the event has {size} bytes, more than poll.max_event_bytes; its first {} are kept", head.len()),
+            explanation: format!(
+                "the event has {size} bytes, more than poll.max_event_bytes; its first {} are kept",
+                head.len()
+            ),
             value: head,
             size,
             headers,

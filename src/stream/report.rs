@@ -154,7 +154,9 @@ impl Report {
         let gaps = ledger.gaps();
         let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
         let wanted = ledger.edge().unwrap_or(now).since(ledger.start());
-        let unpageable = |gap: &std::ops::Range<Time>| plan.unpageable().any(|range| range.start <= gap.start && gap.end <= range.end);
+        let unpageable = |gap: &std::ops::Range<Time>| {
+            plan.unpageable().any(|range| range.start <= gap.start && gap.end <= range.end)
+        };
         let stuck = gaps.iter().any(unpageable);
         self.status.covered_share = match wanted.as_secs_f64() {
             wanted if wanted > 0.0 && ledger.edge().is_some() => 1.0 - missing.as_secs_f64() / wanted,
@@ -235,7 +237,7 @@ impl Report {
 
     pub fn ended(&mut self, ended: &Result<(), super::Error>) {
         let reason = ended.as_ref().err().map(|error| format!("stopped: {error}"));
-        self.state(if reason.is_some() { State::Blocked } else { State::Stopped }, reason);
+        self.state(State::Stopped, reason);
     }
 
     /// One line a change, never one a page.

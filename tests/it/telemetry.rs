@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jumpstream::clock::{self, Time};
 use jumpstream::record::{Delivery, Reason};
+use jumpstream::telemetry::metrics::Metrics;
 use jumpstream::telemetry::metrics::table::{self, Kind};
-use jumpstream::telemetry::metrics::{Endpoint, Metrics, Outcome};
 use jumpstream::telemetry::quote;
 use jumpstream::telemetry::status::{Board, Gap, Readiness, State, StreamStatus};
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ fn count(text: &str, needle: &str) -> usize {
 fn used() -> Metrics {
     let metrics = Metrics::new();
     let account = metrics.account("main");
-    account.request(Endpoint::Events, Outcome::RateLimited);
+    account.request("events", "rate_limited");
     account.set_credential_valid(false);
     let organization = metrics.organization("o1");
     organization.read(12);
