@@ -17,39 +17,6 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::clock;
 
-/// What is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Level {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
-}
-
-impl Level {
-    pub const ALL: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
-
-    /// The configuration's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Error => "error",
-            Level::Warn => "warn",
-            Level::Info => "info",
-            Level::Debug => "debug",
-            Level::Trace => "trace",
-        }
-    }
-
-    fn filter(self) -> String {
-        match self {
-            Level::Error => "error".into(),
-            level => format!("warn,jumpstream={}", level.as_str()),
-        }
-    }
-}
-
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -66,9 +33,9 @@ pub enum Format {
 pub struct Error(Box<dyn std::error::Error + Send + Sync>);
 
 /// Sends the log to standard error. Once a process; a second call is an error.
-pub fn init(level: Level, format: Format) -> Result<(), Error> {
+pub fn init(level: tracing::Level, format: Format) -> Result<(), Error> {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level.filter()))
+        .with_env_filter(EnvFilter::new(filter(level)))
         .with_timer(Wall)
         .with_writer(std::io::stderr);
     match format {
@@ -76,6 +43,13 @@ pub fn init(level: Level, format: Format) -> Result<(), Error> {
         Format::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
     }
     .map_err(Error)
+}
+
+fn filter(level: tracing::Level) -> String {
+    match level {
+        tracing::Level::ERROR => "error".into(),
+        level => format!("warn,jumpstream={}", level.as_str().to_lowercase()),
+    }
 }
 
 /// Timestamps from the one file that reads the clock.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ConfigFile;
 use crate::app::{App, CatchUp};
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::exit_code::ExitCode;
 use crate::telemetry;
 
@@ -35,8 +35,12 @@ pub async fn run(args: Args) -> ExitCode {
 }
 
 async fn start(config: Config, args: Args) -> ExitCode {
-    let log = config.log;
-    if let Err(error) = telemetry::init(log.level, log.format == config::LogFormat::Json) {
+    let log = &config.log;
+    let format = match log.format {
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    if let Err(error) = telemetry::init(log.level, format) {
         eprintln!("jumpstream: {error}");
         return ExitCode::Failed;
     }

@@ -9,8 +9,9 @@ use jumpstream::clock::{self, Time};
 use jumpstream::record::{Delivery, Reason};
 use jumpstream::telemetry::metrics::Metrics;
 use jumpstream::telemetry::metrics::table::{self, Kind};
-use jumpstream::telemetry::quote;
+use jumpstream::telemetry::metrics::{Endpoint, Metrics, Outcome};
 use jumpstream::telemetry::status::{Board, Gap, Readiness, State, StreamStatus};
+use jumpstream::telemetry::{Format, init, quote};
 use tokio::sync::watch;
 
 /// The value of the series that `series` names, labels included.
@@ -192,6 +193,46 @@ fn the_process_shows_its_memory_and_cpu_time() {
     while value(&metrics.render(), "process_cpu_seconds_total").unwrap() <= before {
         assert!(std::time::Instant::now() < deadline, "rendering for 20 s took no CPU time");
     }
+}
+
+/// Tells the test binary, started again by a test, that it is the child, and which format it logs in.
+const CHILD: &str = "JUMPSTREAM_TEST_LOG";
+
+/// What a process of its own, which ran the test `name` in this `format`, wrote to standard error.
+fn log_of_child(name: &str, format: &str) -> Vec<String> {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, format)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_log_is_one_line_an_entry_and_hears_libraries_from_warn_on() {
+    const NAME: &str = "telemetry::the_log_is_one_line_an_entry_and_hears_libraries_from_warn_on";
+    if let Ok(format) = std::env::var(CHILD) {
+        let format = if format == "json" { Format::Json } else { Format::Text };
+        init(tracing::Level::DEBUG, format).unwrap();
+        assert!(init(tracing::Level::INFO, format).is_err(), "set up twice");
+        tracing::debug!(target: "jumpstream::stream", organization = "o1", "polled");
+        tracing::trace!(target: "jumpstream::stream", "too fine");
+        tracing::info!(target: "hyper", "a header with a credential");
+        tracing::warn!(target: "hyper", "a broken connection");
+        return;
+    }
+    let json = log_of_child(NAME, "json");
+    let entries: Vec<serde_json::Value> = json.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(entries.len(), 2, "{json:?}");
+    assert_eq!((&entries[0]["message"], &entries[0]["organization"]), (&"polled".into(), &"o1".into()));
+    assert_eq!((&entries[1]["message"], &entries[1]["level"]), (&"a broken connection".into(), &"WARN".into()));
+    assert!(Time::parse(entries[0]["timestamp"].as_str().unwrap()).is_some(), "{json:?}");
+
+    let text = log_of_child(NAME, "text");
+    assert_eq!(text.len(), 2, "{text:?}");
+    assert!(text[0].ends_with("DEBUG jumpstream::stream: polled organization=\"o1\""), "{text:?}");
+    assert!(!text[0].contains('\u{1b}'), "colour where there is no terminal");
 }
 
 #[test]
