@@ -77,25 +77,37 @@ pub(super) struct Section<'a> {
     pub place: Place,
     keys: &'static [Key],
     entries: &'a [Entry],
+    /// Whether an unknown key's name may be a secret: `password: {hunter2}` is a section with one key.
+    hides: bool,
 }
 
 impl<'a> Section<'a> {
     /// Refuses keys that are unknown, written twice, or not built yet.
     pub fn open(reader: &'a Reader<'a>, path: &str, node: &'a Node, keys: &'static [Key]) -> Option<Section<'a>> {
+        Section::open_hiding(reader, path, node, keys, false)
+    }
+
+    fn open_hiding(
+        reader: &'a Reader<'a>,
+        path: &str,
+        node: &'a Node,
+        keys: &'static [Key],
+        hides: bool,
+    ) -> Option<Section<'a>> {
         let Value::Map(entries) = &node.value else {
             let names: Vec<_> = keys.iter().map(|key| key.name).collect();
             let problem = format!("expected a section, found {}", node.shown());
             reader.fault(node.place.clone(), path, problem, format!("its keys are {}", names.join(", ")));
             return None;
         };
-        let section = Section { reader, path: path.into(), place: node.place.clone(), keys, entries };
+        let section = Section { reader, path: path.into(), place: node.place.clone(), keys, entries, hides };
         section.refuse_keys();
         Some(section)
     }
 
     /// A section that is not written: all of its keys have their defaults.
     pub fn unwritten(reader: &'a Reader<'a>, path: &str, keys: &'static [Key]) -> Section<'a> {
-        Section { reader, path: path.into(), place: Place::Whole, keys, entries: &[] }
+        Section { reader, path: path.into(), place: Place::Whole, keys, entries: &[], hides: false }
     }
 
     /// Opens a section by its `type`.
@@ -110,7 +122,7 @@ impl<'a> Section<'a> {
             return Section::open(reader, path, node, first.keys).map(|section| (first.name, section));
         };
         let place = node.place.clone();
-        let unchecked = Section { reader, path: path.into(), place, keys: &first.keys[..1], entries };
+        let unchecked = Section { reader, path: path.into(), place, keys: &first.keys[..1], entries, hides: false };
         let name = unchecked.choice("type")?;
         let variant = variants.iter().find(|variant| variant.name == name)?;
         Some((name, Section::open(reader, path, node, variant.keys)?))
@@ -139,8 +151,7 @@ impl<'a> Section<'a> {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("the keys here are {}", names.collect::<Vec<_>>().join(", ")),
         };
-        // A secret may stand where a key belongs: `{jca_…}` is a section with one key.
-        let hidden = value::looks_secret(&entry.name) || self.keys.as_ptr() == super::secret::KEYS.as_ptr();
+        let hidden = self.hides || value::looks_secret(&entry.name);
         let path = if hidden { self.path.clone() } else { self.join(&shown(&entry.name).replace('`', "")) };
         self.reader.fault(entry.place.clone(), &path, "unknown key", remedy);
     }
@@ -305,10 +316,13 @@ impl<'a> Section<'a> {
 
     /// A section in this one, if it is written.
     pub fn section(&self, name: &str) -> Option<Section<'a>> {
-        let tables = self.key(name).kind.tables();
-        let (_, keys) = tables.first()?;
+        let kind = self.key(name).kind;
+        let (_, keys) = *kind.tables().first()?;
         match self.node(name) {
-            Some(node) => Section::open(self.reader, &self.join(name), node, keys),
+            Some(node) => {
+                let hides = matches!(kind, Kind::Secret);
+                Section::open_hiding(self.reader, &self.join(name), node, keys, hides)
+            }
             None => {
                 self.require(name);
                 None

@@ -1,0 +1,172 @@
+//! What each section refuses for reasons of its own.
+
+use jumpstream::config::{Config, Environment, Sink};
+
+use super::{KAFKA, account, check, kafka, only_account, parse, with};
+
+#[test]
+fn accounts_are_told_apart_and_share_nothing() {
+    let two = |a: &str, b: &str| {
+        format!(
+            "accounts:\n  - {{api_key: {{file: /a}}{a}}}\n  - {{api_key: {{file: /b}}{b}}}\nsinks: [{{type: stdout}}]"
+        )
+    };
+    let id = "organizations: [5f00000000000000000000aa]";
+    check(&two(", name: a", ""), "missing, where there is more than one account", "write `name: …`");
+    check(&two(", name: a", ", name: a"), "another account is named `a` too", "its own name");
+    check(&two(&format!(", name: a, {id}"), &format!(", name: b, {id}")), "already listed in accounts[0]", "keep one");
+    check(
+        &account("organizations: [5F00000000000000000000AA, 5f00000000000000000000aa]"),
+        "already listed",
+        "keep one",
+    );
+    assert_eq!(
+        only_account(&account("organizations: [5F00000000000000000000AA]")).organizations,
+        ["5f00000000000000000000aa"]
+    );
+    check(&account("organizations: [xyz]"), "24 hexadecimal digits, found `xyz`", "copy the id");
+    check(&account("name: \"a b\""), "expected letters, digits", "plainer name");
+    check("accounts: []\nsinks: [{type: stdout}]", "expected a list of sections, found a list", "api_key");
+}
+
+#[test]
+fn services_are_an_open_set_in_which_all_stands_alone() {
+    assert_eq!(only_account(&account("services: [sso, brand_new]")).services, ["sso", "brand_new"]);
+    check(&account("services: [all, sso]"), "`all` beside other services", "keep `all` alone");
+    check(&account("services: [sso, radius, sso]"), "`sso` is listed twice", "keep one");
+    check(&account("services: []"), "at least one service", "[all]");
+    check(&account("services: sso"), "expected a list of text, found `sso`", "services: [sso, radius]");
+    check(&account("services: [\"s s\"]"), "expected a service's name", "API's names");
+}
+
+#[test]
+fn an_endpoint_never_takes_the_key_through_a_network_in_clear_unasked() {
+    let endpoint = |text: &str| only_account(&account(text)).site.api().to_owned();
+    assert_eq!(endpoint("endpoint: \"https://proxy.example.com/jc/\""), "https://proxy.example.com/jc");
+    for local in ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080", "http://127.9.9.9"] {
+        assert_eq!(endpoint(&format!("endpoint: \"{local}\"")), local);
+    }
+    for remote in ["http://10.0.0.1", "http://localhost.example.com", "http://127.0.0.1.example.com", "http://[::2]"] {
+        check(&account(&format!("endpoint: \"{remote}\"")), "http beyond loopback", "insecure: true");
+        assert_eq!(endpoint(&format!("endpoint: \"{remote}\", insecure: true")), remote);
+    }
+    check(&account("endpoint: \"https://a\", region: eu"), "excluded by `region`", "delete one");
+    check(&account("endpoint: \"ftp://a\""), "expected an http or https URL", "https://");
+    check(&account("endpoint: \"https://a?b\""), "no `?` or `#`", "delete it");
+    check(&account("region: mars"), "`us` or `eu` or `in`, found `mars`", "region: eu");
+    assert_eq!(endpoint("region: eu"), "https://api.eu.jumpcloud.com");
+    assert_eq!(endpoint("region: in"), "https://api.in.jumpcloud.com");
+}
+
+#[test]
+fn properties_that_jumpstream_owns_are_refused_with_the_key_to_use() {
+    for (name, remedy) in [
+        ("sasl.password", "`sasl`"),
+        ("sasl.mechanisms", "`sasl`"),
+        ("sasl.oauthbearer.config", "`sasl`"),
+        ("ssl.key.password", "tls"),
+        ("ssl.keystore.password", "tls"),
+        ("ssl.ca.location", "tls: {ca: …}"),
+        ("ssl.key.pem", "tls: {certificate: …, key: …}"),
+        ("plugin.library.paths", "nothing is loaded"),
+        ("ssl.engine.location", "nothing is loaded"),
+        ("enable.ssl.certificate.verification", "always verified"),
+        ("ssl.endpoint.identification.algorithm", "always verified"),
+        ("enable.idempotence", "`delivery`"),
+        ("acks", "`delivery`"),
+        ("request.required.acks", "`delivery`"),
+        ("message.timeout.ms", "`delivery`"),
+        ("delivery.timeout.ms", "`delivery`"),
+        ("retries", "`delivery`"),
+        ("message.send.max.retries", "`delivery`"),
+        ("max.in.flight", "`delivery`"),
+        ("max.in.flight.requests.per.connection", "`delivery`"),
+        ("transactional.id", "`delivery`"),
+        ("bootstrap.servers", "`brokers`"),
+        ("metadata.broker.list", "`brokers`"),
+        ("security.protocol", "`tls: {}`"),
+        ("partitioner", "`key`"),
+        ("dr_msg_cb", "can't be written as text"),
+    ] {
+        check(&kafka(&format!("properties: {{{name}: \"1\"}}")), "is decided by jumpstream", remedy);
+    }
+}
+
+#[test]
+fn other_properties_are_what_librdkafka_accepts() {
+    let config = parse(&kafka("properties: {client.id: me, compression.type: lz4, linger.ms: 5}")).expect("its own");
+    let Sink::Kafka(kafka_sink) = &config.sinks[0] else { panic!("{config:?}") };
+    assert_eq!(kafka_sink.properties["linger.ms"], "5");
+    check(&kafka("properties: {compression.tpye: lz4}"), "isn't a property of librdkafka", "`compression.type`");
+    check(&kafka("properties: {linger.ms: soon}"), "refuses the value of `linger.ms`", "CONFIGURATION.md");
+    check(&kafka("properties: {linger.ms: [5]}"), "expected properties", "compression.type");
+}
+
+#[test]
+fn a_kafka_sink_checks_its_brokers_topic_and_tls() {
+    check(&kafka("").replace("k:9092", "k"), "expected `host:port`, found `k`", "kafka:9092");
+    check(&kafka("").replace("k:9092", "k:0"), "expected `host:port`", "kafka:9092");
+    check(&kafka("").replace("k:9092", "ssl://k:9092"), "found a URL", "`tls: {}`");
+    check(&kafka("").replace("[\"k:9092\"]", "[]"), "at least one broker", "kafka:9092");
+    check(&kafka("").replace("topic: t,", "topic: \"a b\","), "expected a topic", "jumpcloud.events");
+    check(&kafka("tls: {certificate: /c}"), "`certificate` without `key`", "write both");
+    check(&kafka("tls: {key: /c}"), "`key` without `certificate`", "write both");
+    check(&kafka("key: user"), "`actor` or `organization` or `id` or `none`", "key: organization");
+    assert!(parse(&kafka("tls: {}, key: none")).is_ok());
+    let text = kafka("sasl: {mechanism: PLAIN, username: u, password: {file: /p}}");
+    let (_, warnings) = Config::parse("c.yaml", &text, &Environment::new()).expect("sound");
+    assert!(warnings[0].problem.contains("unencrypted"), "{warnings:?}");
+}
+
+#[test]
+fn sinks_and_dead_letters_do_not_collide() {
+    let sinks = |list: &str, rest: &str| format!("accounts: [{{api_key: {{file: /k}}}}]\nsinks: [{list}]\n{rest}");
+    check(&sinks("{type: stdout}, {type: stdout}", ""), "another sink writes to standard output", "delete one");
+    check(&sinks("{type: file, path: a}, {type: file, path: a}", ""), "another sink writes to a", "delete one");
+    assert!(parse(&sinks(&format!("{{type: stdout}}, {{type: file, path: a}}, {{{KAFKA}}}"), "")).is_ok());
+    check(&sinks("{type: stdout}", "dead_letter: {topic: d}"), "needs a Kafka sink", "{file: …}");
+    check(&sinks(&format!("{{{KAFKA}}}"), "dead_letter: {topic: t}"), "the sink's own topic", "another");
+    check(&sinks("{type: file, path: a}", "dead_letter: {file: a}"), "a sink writes to this file too", "another");
+    check(&sinks("{type: stdout}", "dead_letter: {}"), "expected either `topic` or `file`", "dead_letter: {topic: …}");
+    check(&sinks("{path: a}", ""), "a key is missing here", "type: kafka");
+    check(&sinks("", ""), "expected a list of sections", "type: stdout");
+}
+
+#[test]
+fn the_page_is_never_open_to_the_network_without_a_token() {
+    let page = |keys: &str| with("", "type: stdout", &format!("page: {{{keys}}}"));
+    for listen in ["0.0.0.0:9465", "10.0.0.1:9465", "[::]:9465"] {
+        check(&page(&format!("listen: \"{listen}\"")), "open to anyone on the network", "token: {file: …}");
+        assert!(parse(&page(&format!("listen: \"{listen}\", token: {{file: /t}}"))).is_ok());
+    }
+    assert!(parse(&page("listen: \"[::1]:80\"")).is_ok());
+    check(&page("listen: \"127.0.0.1:9464\""), "`server` listens on 127.0.0.1:9464 too", "another port");
+    check(&page("listen: \"localhost:80\""), "expected an IP address and a port", "listen:");
+}
+
+#[test]
+fn load_looks_whether_the_named_files_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let key = write("key", "k");
+    let text = |ca: &str| {
+        let account = format!("accounts: [{{api_key: {{file: {key}}}}}]");
+        write("c.yaml", &format!("{account}\nsinks: [{{{KAFKA}, tls: {{ca: {ca}}}}}]\n"))
+    };
+    let load = |path: &str| Config::load(path.as_ref(), &Environment::new());
+    let refused = load(&text("/nowhere/ca.pem")).unwrap_err();
+    assert_eq!(refused.faults.len(), 1, "{refused}");
+    assert_eq!(refused.faults[0].key, "sinks[0].tls.ca");
+    assert!(refused.faults[0].problem.contains("`/nowhere/ca.pem` can't be read"), "{refused}");
+    assert!(load(&text(&folder.path().display().to_string())).unwrap_err().to_string().contains("is a directory"));
+    assert!(load(&text(&write("ca.pem", "x"))).is_ok());
+    assert!(load("/nowhere/c.yaml").unwrap_err().to_string().contains("can't be read"));
+    let large = write("large.yaml", &"é".repeat(1 << 20));
+    assert!(load(&large).unwrap_err().to_string().contains("larger than 1MiB"));
+    std::fs::write(folder.path().join("latin.yaml"), b"\xe9").unwrap();
+    assert!(load(&folder.path().join("latin.yaml").display().to_string()).unwrap_err().to_string().contains("UTF-8"));
+}
