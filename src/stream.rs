@@ -76,7 +76,9 @@ impl Error {
         use crate::sink::Error::{DeadLetterRefused, NoDeadLetter};
         use crate::store::Error::Damaged;
         match self {
-            Error::Commit(commit::Error::Sink(error)) => matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. }),
+            Error::Commit(commit::Error::Sink(error)) => {
+                matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. })
+            }
             Error::Commit(commit::Error::Store(error)) | Error::Store(error) => matches!(error, Damaged { .. }),
             Error::Task(_) => false,
         }

@@ -9,7 +9,6 @@ use jumpstream::clock::{self, Time};
 use jumpstream::record::{Delivery, Reason};
 use jumpstream::telemetry::metrics::Metrics;
 use jumpstream::telemetry::metrics::table::{self, Kind};
-use jumpstream::telemetry::metrics::{Endpoint, Metrics, Outcome};
 use jumpstream::telemetry::status::{Board, Gap, Readiness, State, StreamStatus};
 use jumpstream::telemetry::{Format, init, quote};
 use tokio::sync::watch;
