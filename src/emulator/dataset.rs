@@ -124,7 +124,8 @@ impl Dataset {
             None => Ok(None),
             Some(text) => time::parse(text).map(Some).ok_or_else(|| format!("{text} is no time")),
         };
-        let visible = instant(&insertion.visible_at)?.unwrap_or(now);
+        // Without a time of its own it is there for the very next request.
+        let visible = instant(&insertion.visible_at)?.unwrap_or(now.div_euclid(MILLISECOND) * MILLISECOND);
         let (bytes, fields) = match (insertion.event, insertion.raw) {
             (Some(event), None) => (event.get().as_bytes().to_vec(), Fields::of(event.get())),
             (None, Some(raw)) => {

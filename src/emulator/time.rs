@@ -18,9 +18,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Begins at `now`; the machine's own time where there is none.
-    pub fn starting_at(now: Option<i64>) -> Clock {
-        let now = now.unwrap_or_else(|| nanos_of(jiff::Timestamp::now()));
+    pub fn starting_at(now: i64) -> Clock {
         Clock { started: Instant::now(), base: AtomicI64::new(now) }
     }
 

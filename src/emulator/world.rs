@@ -56,7 +56,10 @@ struct Bucket {
 
 impl World {
     pub fn new(options: Options) -> World {
-        let clock = Clock::starting_at(options.clock.map(time::nanos_of));
+        // The data set hangs on this instant, so it is taken once and the clock starts when the data set is there.
+        let now = time::nanos_of(options.clock.unwrap_or_else(jiff::Timestamp::now));
+        let dataset = RwLock::new(Dataset::new(&options, now));
+        let clock = Clock::starting_at(now);
         let settings = Settings {
             date_offset: options.date_offset,
             rate_limit: options.rate_limit,
@@ -65,7 +68,7 @@ impl World {
             repeat_cursor: options.repeat_cursor,
         };
         World {
-            dataset: RwLock::new(Dataset::new(&options, clock.now())),
+            dataset,
             pages: Cache::new(options.cached_pages),
             journal: Mutex::default(),
             faults: Mutex::new(Faults::new(options.seed, options.fault_share, options.faults.clone())),
