@@ -70,7 +70,7 @@ pub(super) fn compose_large(size: usize, random: &mut Random) -> String {
         );
     }
     format!(
-        r#"{{"id":"‹id›","event_type":"mdm_command_result","service":"mdm","timestamp":"‹time›","organization":"‹organization›","@version":"1","mdm_device_id":"‹uid›","mdm_device_manager_id":"{:024x}","command":{{"request_type":"ProfileList","payload":"{}"}},"error_chain":null,"status":"Acknowledged","os_meta_family":"darwin","profile_list":[{profiles}]}}"#,
+        r#"{{"id":"‹id›","event_type":"mdm_command_result","service":"mdm","timestamp":"‹time›","organization":"‹organization›","@version":"1","mdm_device_id":"‹uid›","mdm_device_manager_id":"5f2b9c7a{:016x}","command":{{"request_type":"ProfileList","payload":"{}"}},"error_chain":null,"status":"Acknowledged","os_meta_family":"darwin","profile_list":[{profiles}]}}"#,
         random.next(),
         base64(900, random),
     )
@@ -140,13 +140,13 @@ fn particulars(service: &str, event_type: &str, random: &mut Random) -> String {
             auth = random.pick(&["other", "password", ""]),
         ),
         "mdm" => format!(
-            r#""mdm_device_id":"‹uid›","mdm_device_manager_id":"{:024x}","command":{{"request_type":"{}","payload":"{}"}},"status":"Acknowledged","error_chain":null,"security_info":{{"FDE_Enabled":true,"SystemIntegrityProtectionEnabled":true}},"query_responses":null,"available_os_updates":[{{"HumanReadableName":"macOS 15.3.2","ProductKey":"MSU_UPDATE_24D81","IsCritical":false,"Version":"15.3.2"}}],"os_meta_family":"darwin""#,
+            r#""mdm_device_id":"‹uid›","mdm_device_manager_id":"5f2b9c7a{:016x}","command":{{"request_type":"{}","payload":"{}"}},"status":"Acknowledged","error_chain":null,"security_info":{{"FDE_Enabled":true,"SystemIntegrityProtectionEnabled":true}},"query_responses":null,"available_os_updates":[{{"HumanReadableName":"macOS 15.3.2","ProductKey":"MSU_UPDATE_24D81","IsCritical":false,"Version":"15.3.2"}}],"os_meta_family":"darwin""#,
             random.next(),
             random.pick(&["InstallProfile", "SecurityInfo", "AvailableOSUpdates"]),
             base64(400 + random.below(1_200) as usize, random),
         ),
         "software" => format!(
-            r#""application":{{"name":"{name}","version":"{version}","path":"C:\\Program Files\\{name}","publisher":"Ukázka s. r. o.","uninstall_string":"MsiExec.exe /X{{{guid:032X}}}"}},"system":{system},"resource":{{"id":"{guid:024x}","type":"software","displayName":"{name}"}},"app_management_source":{source},"changes":[{{"field":"version","from":"1.0.0","to":"{version}"}}],"provider":null,"success":true"#,
+            r#""application":{{"name":"{name}","version":"{version}","path":"C:\\Program Files\\{name}","publisher":"Ukázka s. r. o.","uninstall_string":"MsiExec.exe /X{{{guid:032X}}}"}},"system":{system},"resource":{{"id":"5f2b9c7a{guid:016x}","type":"software","displayName":"{name}"}},"app_management_source":{source},"changes":[{{"field":"version","from":"1.0.0","to":"{version}"}}],"provider":null,"success":true"#,
             name = random.pick(&["7-Zip", "LibreOffice", "Visual Studio Code", "Poznámkový blok"]),
             version = random.pick(&["1.2.3", "24.8.4.2", "2026.03"]),
             guid = random.next(),
@@ -154,28 +154,28 @@ fn particulars(service: &str, event_type: &str, random: &mut Random) -> String {
             source = random.pick(&["null", "\"chocolatey\"", "\"apple_vpp\""]),
         ),
         "object_storage" => format!(
-            r#""result":"SUCCESS","referrer_object_id":"{0:024x}","referrer_type":"SOFTWARE_APP","object_storage_item_object_id":"{0:024x}","object_storage_item_version_size":{1},"total_software_item_count":12,"total_space_used":{1},"system_object_id":null"#,
+            r#""result":"SUCCESS","referrer_object_id":"5f2b9c7a{0:016x}","referrer_type":"SOFTWARE_APP","object_storage_item_object_id":"5f2b9c7a{0:016x}","object_storage_item_version_size":{1},"total_software_item_count":12,"total_space_used":{1},"system_object_id":null"#,
             random.next(),
             (1u64 << 32) + random.below(1 << 40),
         ),
         "alerts" => format!(
-            r#""category":"Device","severity":"{}","username":"‹user›","initiated_by_changes":null,"resource":{{"id":"{:024x}","context":{{"hostname":"büro-01"}},"source_id":"","source_type":"rule","reference_id":null}},"correlation":{{"id":"{:x}"}}"#,
+            r#""category":"Device","severity":"{}","username":"‹user›","initiated_by_changes":null,"resource":{{"id":"5f2b9c7a{:016x}","context":{{"hostname":"büro-01"}},"source_id":"","source_type":"rule","reference_id":null}},"correlation":{{"id":"{:x}"}}"#,
             random.pick(&["low", "high"]),
             random.next(),
             random.next(),
         ),
         "asset_management" => format!(
-            r#""username":"‹user›","detail":"Notebook č. {} vydán","resource":{{"id":"{:024X}","type":"asset"}}"#,
+            r#""username":"‹user›","detail":"Notebook č. {} vydán","resource":{{"id":"5F2B9C7A{:016X}","type":"asset"}}"#,
             random.below(10_000),
             random.next(),
         ),
         "workflows" => format!(
-            r#""resource":{{"id":"{:024x}","type":"workflow_run","status":"completed","meta_data":{{"trigger_source":"schedule"}}}},"success":true,"changes":{}"#,
+            r#""resource":{{"id":"5f2b9c7a{:016x}","type":"workflow_run","status":"completed","meta_data":{{"trigger_source":"schedule"}}}},"success":true,"changes":{}"#,
             random.next(),
             random.pick(CHANGES),
         ),
         _ => format!(
-            r#""username":"‹user›","detail":null,"association":{{"type":"user","id":"‹uid›","email":"‹user›@example.org"}},"resource":{{"id":"{:024x}","type":"item","name":"Přístupy – účetní","description":"a \"quoted\" \\ thing"}},"changes":{},"success":{},"provider":null"#,
+            r#""username":"‹user›","detail":null,"association":{{"type":"user","id":"‹uid›","email":"‹user›@example.org"}},"resource":{{"id":"5f2b9c7a{:016x}","type":"item","name":"Přístupy – účetní","description":"a \"quoted\" \\ thing"}},"changes":{},"success":{},"provider":null"#,
             random.next(),
             random.pick(CHANGES),
             random.pick(&["true", "false", "null"]),
@@ -185,7 +185,7 @@ fn particulars(service: &str, event_type: &str, random: &mut Random) -> String {
 
 fn directory(event_type: &str, random: &mut Random) -> String {
     let mut text = format!(
-        r#""resource":{{"id":"{:024x}","type":"user","username":"‹user›","displayName":{}}},"auth_method":"{}","correlation":{{}},"message_chain":{{}},"error_message":"""#,
+        r#""resource":{{"id":"5f2b9c7a{:016x}","type":"user","username":"‹user›","displayName":{}}},"auth_method":"{}","correlation":{{}},"message_chain":{{}},"error_message":"""#,
         random.next(),
         random.pick(&["null", "\"Žofie Nováková\"", "\"Ben\\tO'Brien\"", "\"山田 太郎\""]),
         random.pick(&["session", "api key", "other"]),
@@ -204,7 +204,7 @@ fn directory(event_type: &str, random: &mut Random) -> String {
 
 fn system(random: &mut Random) -> String {
     format!(
-        r#"{{"id":"{:024x}","hostname":"{}","displayName":"{}","os":"{}"}}"#,
+        r#"{{"id":"5f2b9c7a{:016x}","hostname":"{}","displayName":"{}","os":"{}"}}"#,
         random.next(),
         random.pick(&["nb-0417.example.org", "DESKTOP-7Q2", "jakubs-mbp"]),
         random.pick(&["nb-0417", "Büro 2. OG", "Jakubův MacBook"]),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command};
-use jumpstream::emulator::Options;
+use clap::{Args, Command, FromArgMatches};
+use jumpstream::emulator::{End, Kind, Options};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -81,6 +81,25 @@ fn every_flag_is_explained_with_its_default() {
         assert!(!help.is_empty(), "{argument}");
         let switch = !argument.get_action().takes_values();
         assert!(switch || !argument.get_default_values().is_empty() || help.contains("[default: "), "{argument}");
+    }
+}
+
+#[test]
+fn a_command_line_sets_the_options() {
+    let command = || Options::augment_args(Command::new("emulate"));
+    let line = "emulate --events 5 --span 90d --date-offset -1h --faults cut_body,slow_body --end inclusive \
+        --clock 2026-03-02T12:00:00Z --key a --key b --strict";
+    let options = Options::from_arg_matches(&command().get_matches_from(line.split_whitespace())).unwrap();
+    assert_eq!((options.events, options.span.to_string()), (5, "90d".to_owned()));
+    assert_eq!(
+        (options.date_offset.to_string(), options.faults),
+        ("-1h".to_owned(), vec![Kind::CutBody, Kind::SlowBody])
+    );
+    assert_eq!((options.end, options.keys.len(), options.strict, options.gzip), (End::Inclusive, 2, true, false));
+    assert_eq!(options.clock.unwrap().to_string(), "2026-03-02T12:00:00Z");
+    for bad in ["--span forever", "--faults nonsense", "--clock today", "--end maybe"] {
+        let line = format!("emulate {bad}");
+        assert!(command().try_get_matches_from(line.split_whitespace()).is_err(), "{bad}");
     }
 }
 
