@@ -98,7 +98,7 @@ impl App {
         let serving = tokio::spawn(self.server.run(ended));
 
         let code = tokio::select! {
-            () = first_signal() => ExitCode::Done,
+            () = first_signal() => told_to_end(),
             code = catch_up::wait(catch_up, streams, count) => code,
             code = first_fault(&mut accounts) => code,
         };
@@ -124,7 +124,7 @@ async fn drain(mut accounts: JoinSet<Result<(), stream::Error>>, code: ExitCode)
 }
 
 /// The first SIGTERM or SIGINT.
-async fn first_signal() {
+pub(crate) async fn first_signal() {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return std::future::pending().await;
@@ -133,7 +133,11 @@ async fn first_signal() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+fn told_to_end() -> ExitCode {
     tracing::info!("told to end: committing what is in flight");
+    ExitCode::Done
 }
 
 /// Ready when a stream has ended by itself, which only a fault that meets all of them brings about.

@@ -18,14 +18,14 @@ use crate::config::{self, Config};
 use crate::exit_code::ExitCode;
 
 /// Reads JumpCloud Directory Insights events and publishes every one of them, once, to Kafka, a file or standard output
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "jumpstream", version, after_help = after_help(), arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Run(run::Args),
     Check(check::Args),
