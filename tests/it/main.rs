@@ -2,9 +2,12 @@
 
 mod clock;
 mod config;
+mod container;
 mod emulator;
 mod event;
+mod kafka;
 mod ledger;
 mod sink;
 mod source;
 mod store;
+mod tidy;
