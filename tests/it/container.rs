@@ -166,6 +166,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 ///
 /// A static is never dropped and a signal runs no destructor, so a child waits for the end of a pipe whose other end
 /// only this process holds. A process group of its own keeps it from the signals that are meant for us.
+#[expect(clippy::zombie_processes, reason = "it ends after us")]
 fn remove_when_this_process_ends(name: &str) {
     use std::os::unix::process::CommandExt as _;
     static REAPER: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
