@@ -9,6 +9,8 @@ mod emulator;
 mod event;
 mod kafka;
 mod ledger;
+mod random;
+mod simulation;
 mod sink;
 mod source;
 mod store;
