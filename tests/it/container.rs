@@ -165,13 +165,17 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 /// Has a container removed when this process ends: by return, by panic or by `kill -9`.
 ///
 /// A static is never dropped and a signal runs no destructor, so a child waits for the end of a pipe whose other end
-/// only this process holds. A process group of its own keeps it from the signals that are meant for us.
+/// only this process holds. It removes twice, since a container may be under way. A process group of its own keeps it
+/// from the signals that are meant for us.
 #[expect(clippy::zombie_processes, reason = "it ends after us")]
 fn remove_when_this_process_ends(name: &str) {
     use std::os::unix::process::CommandExt as _;
     static REAPER: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
         let child = Command::new("sh")
-            .args(["-c", r#"names=$(cat); exec docker rm --force --volumes $names"#])
+            .args([
+                "-c",
+                "names=$(cat); docker rm --force --volumes $names; sleep 2; docker rm --force --volumes $names",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
