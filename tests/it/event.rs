@@ -164,7 +164,7 @@ proptest! {
             (Ok((_, end)), Some(Ok(_))) => prop_assert_eq!(end, library.byte_offset()),
             (Err(ours), Some(Err(theirs))) => prop_assert_eq!(ours.is_eof(), theirs.is_eof(), "{} {}", ours, theirs),
             (Err(ours), None) => prop_assert!(ours.is_eof()),
-            (Err(_), Some(Ok(_))) => prop_assert!(text.first() != Some(&b'{')),
+            (Err(_), Some(Ok(_))) => prop_assert_ne!(text.first(), Some(&b'{')),
             (Ok(_), other) => prop_assert!(false, "{:?}", other),
         }
     }
