@@ -151,7 +151,7 @@ proptest! {
     /// The walk against the library, over texts that are nearly JSON.
     #[test]
     fn what_is_read_as_an_object_is_what_serde_json_reads(
-        damage in prop::collection::vec((0..LOGIN.len(), prop::sample::select(b"{}[]\",:\\ 0-1.eEtfnu\nx".to_vec())), 0..4),
+        damage in prop::collection::vec((1..LOGIN.len(), prop::sample::select(b"{}[]\",:\\ 0-1.eEtfnu\nx".to_vec())), 0..4),
         end in 0..=LOGIN.len(),
     ) {
         let mut text = LOGIN.as_bytes().to_vec();
@@ -164,8 +164,7 @@ proptest! {
             (Ok((_, end)), Some(Ok(_))) => prop_assert_eq!(end, library.byte_offset()),
             (Err(ours), Some(Err(theirs))) => prop_assert_eq!(ours.is_eof(), theirs.is_eof(), "{} {}", ours, theirs),
             (Err(ours), None) => prop_assert!(ours.is_eof()),
-            (Err(_), Some(Ok(_))) => prop_assert_ne!(text.first(), Some(&b'{')),
-            (Ok(_), other) => prop_assert!(false, "{:?}", other),
+            (ours, theirs) => prop_assert!(false, "{:?} {:?}", ours, theirs),
         }
     }
 }
