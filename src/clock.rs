@@ -216,7 +216,7 @@ impl ServerClock {
             }
             return Sample::Taken;
         }
-        if self.outliers.back().is_some_and(|last| last.abs_diff(offset) > OUTLIER as u64) {
+        if self.outliers.iter().any(|other| other.abs_diff(offset) > OUTLIER as u64) {
             self.outliers.clear();
         }
         self.outliers.push_back(offset);

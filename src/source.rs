@@ -21,6 +21,7 @@ mod error;
 pub mod page;
 pub mod query;
 mod rate;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;

@@ -28,7 +28,14 @@ pub(super) struct Walk<'a> {
     at: usize,
     /// Whether an escape was passed since this was last cleared.
     escaped: bool,
+    /// Which block of the input `stops` describes.
+    block: usize,
+    stops: u64,
 }
+
+/// Strings are searched by blocks of so many bytes, each looked at once. An event's strings are so short that a
+/// search for each alone would cost more than what it finds.
+const BLOCK: usize = 64;
 
 /// What stood at the place instead of what was expected: a word small enough to travel in registers, since
 /// every step gives one.
@@ -36,7 +43,7 @@ type Step<T> = Result<T, &'static str>;
 
 impl<'a> Walk<'a> {
     pub(super) fn new(input: &'a [u8]) -> Walk<'a> {
-        Walk { input, at: 0, escaped: false }
+        Walk { input, at: 0, escaped: false, block: usize::MAX, stops: 0 }
     }
 
     /// Walks one object and shows each entry: the key, and the value's place.
@@ -73,7 +80,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A key and its colon.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Step<&'a [u8]> {
         self.expect(b'"', "a key")?;
         let from = self.at;
@@ -84,13 +91,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Passes over one value of any type and depth.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self) -> Step<()> {
         if self.token() == b'"' {
             self.at += 1;
             return self.string();
         }
-        let mut open = Nesting::default();
+        let (mut open, mut outer) = (Nesting::default(), Vec::new());
         loop {
             match self.token() {
                 b'"' => {
@@ -103,7 +110,7 @@ impl<'a> Walk<'a> {
                     if self.token() == if is_object { b'}' } else { b']' } {
                         self.at += 1;
                     } else {
-                        open.push(is_object);
+                        open.push(is_object, &mut outer);
                         if is_object {
                             self.key()?;
                         }
@@ -116,15 +123,15 @@ impl<'a> Walk<'a> {
                 b'-' | b'0'..=b'9' => self.number()?,
                 _ => return Err("a value"),
             }
-            if self.close(&mut open)? {
+            if self.close(&mut open, &mut outer)? {
                 return Ok(());
             }
         }
     }
 
     /// Behind a value: closes what ends here. True when nothing is open any more, false when a value follows.
-    #[inline]
-    fn close(&mut self, open: &mut Nesting) -> Step<bool> {
+    #[inline(always)]
+    fn close(&mut self, open: &mut Nesting, outer: &mut Vec<u64>) -> Step<bool> {
         while let Some(is_object) = open.innermost() {
             match self.token() {
                 b',' => {
@@ -134,8 +141,8 @@ impl<'a> Walk<'a> {
                     }
                     return Ok(false);
                 }
-                b'}' if is_object => open.pop(),
-                b']' if !is_object => open.pop(),
+                b'}' if is_object => open.pop(outer),
+                b']' if !is_object => open.pop(outer),
                 _ => return Err("a comma or the closing bracket"),
             }
             self.at += 1;
@@ -144,7 +151,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next byte that is no white space.
-    #[inline]
+    #[inline(always)]
     fn token(&mut self) -> u8 {
         while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
@@ -152,7 +159,7 @@ impl<'a> Walk<'a> {
         self.byte()
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect(&mut self, token: u8, expected: &'static str) -> Step<()> {
         if self.token() != token {
             return Err(expected);
@@ -162,10 +169,10 @@ impl<'a> Walk<'a> {
     }
 
     /// From behind a quote to behind the next one.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Step<()> {
         loop {
-            self.at += plain(&self.input[self.at..]);
+            self.skip_plain();
             match self.byte() {
                 b'"' => {
                     self.at += 1;
@@ -177,26 +184,34 @@ impl<'a> Walk<'a> {
         }
     }
 
-    #[cold]
-    fn escape(&mut self) -> Step<()> {
-        self.escaped = true;
-        self.at += 1;
-        match self.byte() {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
-            b'u' => {
-                self.at += 1;
-                for _ in 0..4 {
-                    if !self.byte().is_ascii_hexdigit() {
-                        return Err("four hexadecimal digits");
-                    }
-                    self.at += 1;
-                }
+    /// To the next quote, backslash or control character, or to the end.
+    #[inline(always)]
+    fn skip_plain(&mut self) {
+        while self.at < self.input.len() {
+            if self.block != self.at / BLOCK {
+                self.block = self.at / BLOCK;
+                self.stops = look(self.input, self.block);
             }
-            _ => return Err("an escape"),
+            let ahead = self.stops >> (self.at % BLOCK);
+            if ahead != 0 {
+                self.at += ahead.trailing_zeros() as usize;
+                return;
+            }
+            self.at = (self.block + 1) * BLOCK;
         }
-        Ok(())
+        self.at = self.input.len();
     }
 
+    /// At a backslash. Told the place and telling the next one, so that the walk stays in registers.
+    #[inline(always)]
+    fn escape(&mut self) -> Step<()> {
+        self.escaped = true;
+        let (at, wrong) = escape(self.input, self.at);
+        self.at = at;
+        wrong.map_or(Ok(()), Err)
+    }
+
+    #[inline(always)]
     fn literal(&mut self, word: &[u8]) -> Step<()> {
         for letter in word {
             if self.byte() != *letter {
@@ -207,6 +222,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn number(&mut self) -> Step<()> {
         if self.byte() == b'-' {
             self.at += 1;
@@ -230,6 +246,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One digit or more. What follows shows where the number ends: it stands in an object.
+    #[inline(always)]
     fn digits(&mut self) -> Step<()> {
         if !self.byte().is_ascii_digit() {
             return Err("a digit");
@@ -241,9 +258,23 @@ impl<'a> Walk<'a> {
     }
 
     /// The byte at this place; zero, which no text may hold unescaped, behind the end.
-    #[inline]
+    #[inline(always)]
     fn byte(&self) -> u8 {
         self.input.get(self.at).copied().unwrap_or(0)
+    }
+}
+
+/// Where the escape at `at` ends, or where it is none and why.
+#[cold]
+fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
+    let byte = |at: usize| input.get(at).copied().unwrap_or(0);
+    match byte(at + 1) {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => (at + 2, None),
+        b'u' => match (at + 2..at + 6).find(|at| !byte(*at).is_ascii_hexdigit()) {
+            Some(at) => (at, Some("four hexadecimal digits")),
+            None => (at + 6, None),
+        },
+        _ => (at + 1, Some("an escape")),
     }
 }
 
@@ -254,29 +285,33 @@ fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
     serde_json::from_slice::<String>(&quoted).map_or(Cow::Borrowed(key), |key| Cow::Owned(key.into_bytes()))
 }
 
-/// How many bytes come before the first quote, backslash or control character; all, where there is none.
-///
-/// Eight bytes at a time: most strings of an event are shorter than what a vector search pays to begin.
-#[inline]
-fn plain(input: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
-    let mut at = 0;
-    while let Some(eight) = input.get(at..at + 8) {
-        let word = u64::from_le_bytes(eight.try_into().expect("the slice is eight bytes long"));
-        // The lowest high bit set marks the first byte that is zero, or less than n; borrows spoil only later ones.
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        let quote = zero(word ^ (ONES * b'"' as u64));
-        let backslash = zero(word ^ (ONES * b'\\' as u64));
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (quote | backslash | control) & HIGH;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
+/// What a block of the input, the last one filled up with spaces, holds that ends a string.
+#[inline(never)]
+fn look(input: &[u8], block: usize) -> u64 {
+    let rest = &input[block * BLOCK..];
+    if let Some(whole) = rest.first_chunk() {
+        return stops(whole);
     }
-    let rest = &input[at..];
-    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
+    let mut padded = [b' '; BLOCK];
+    padded[..rest.len()].copy_from_slice(rest);
+    stops(&padded)
+}
+
+/// A bit for each byte that ends a run of plain ones in a string: quote, backslash, control character.
+///
+/// Written so that the compiler makes vector instructions of the first loop, on every kind of processor.
+#[inline]
+fn stops(block: &[u8; BLOCK]) -> u64 {
+    let mut flags = [0u8; BLOCK];
+    for (flag, byte) in flags.iter_mut().zip(block) {
+        *flag = u8::from((*byte == b'"') | (*byte == b'\\') | (*byte < 0x20));
+    }
+    let (words, _) = flags.as_chunks::<8>();
+    words.iter().enumerate().fold(0, |bits, (at, word)| {
+        // The product gathers eight flags, one a byte, in the highest byte.
+        let eight = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        bits | eight << (8 * at)
+    })
 }
 
 /// Which brackets are open, a bit each: set for an object.
@@ -285,29 +320,29 @@ struct Nesting {
     depth: usize,
     /// The innermost ones, at most 64.
     bits: u64,
-    outer: Vec<u64>,
 }
 
 impl Nesting {
-    #[inline]
-    fn push(&mut self, is_object: bool) {
+    /// `outer` keeps the words that are full.
+    #[inline(always)]
+    fn push(&mut self, is_object: bool, outer: &mut Vec<u64>) {
         if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.outer.push(self.bits);
+            outer.push(self.bits);
         }
         self.bits = self.bits << 1 | u64::from(is_object);
         self.depth += 1;
     }
 
-    #[inline]
-    fn pop(&mut self) {
+    #[inline(always)]
+    fn pop(&mut self, outer: &mut Vec<u64>) {
         self.depth -= 1;
         self.bits >>= 1;
         if self.depth.is_multiple_of(64) {
-            self.bits = self.outer.pop().unwrap_or_default();
+            self.bits = outer.pop().unwrap_or_default();
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn innermost(&self) -> Option<bool> {
         (self.depth > 0).then_some(self.bits & 1 == 1)
     }

@@ -65,11 +65,16 @@ fn message(body: &str) -> String {
     if trimmed.starts_with('<') { "an HTML page, perhaps a proxy's".to_owned() } else { quote(trimmed) }
 }
 
+/// By whole words, since "operate" and "corporate" hold a rate too.
 fn speaks_of_rate(body: &str) -> bool {
     let body = body.to_lowercase();
-    let words =
-        ["rate limit", "rate-limit", "rate_limit", "ratelimit", "rate exceeded", "throttl", "too many requests"];
-    words.iter().any(|word| body.contains(word)) || (body.contains("limit") && body.contains("exceeded"))
+    let words: Vec<&str> = body.split(|letter: char| !letter.is_alphabetic()).collect();
+    let has = |start: &str| words.iter().any(|word| word.starts_with(start));
+    let limit = has("limit");
+    has("throttl")
+        || has("ratelimit")
+        || limit && (words.contains(&"rate") || has("exceed"))
+        || has("many") && has("requests")
 }
 
 /// The captured wording for a start that is not before its end compares the two; without an end of ours, the end

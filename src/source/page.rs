@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 pub use parser::{Limits, Parser};
 
-use super::client::{Outcome, body_error};
+use super::client::Outcome;
+use super::wire::body_error;
 use super::{Error, Phase};
 use crate::clock::Time;
 use crate::event::Event;

@@ -1,1 +1,170 @@
-//! (being built)
+//! Events: the fields that are read, whatever their shape, and what makes two records the same event.
+
+use bytes::Bytes;
+use jumpstream::clock::Time;
+use jumpstream::event::{Event, Fields, Identity};
+use proptest::prelude::*;
+
+fn event(json: &str) -> Event {
+    Event::parse(Bytes::copy_from_slice(json.as_bytes())).unwrap()
+}
+
+const LOGIN: &str = r#"{"id":"69a54b60c1d2e3f4a5b6c7d8","event_type":"admin_login_attempt","service":"directory",
+ "timestamp":"2026-03-02T08:33:36.512Z","organization":"5f00000000000000000000aa","@version":"1",
+ "initiated_by":{"type":"admin","id":"5f00000000000000000000b1","username":"ana"},"geoip":{"id":"not this one"}}"#;
+
+#[test]
+fn the_fields_are_read_and_the_bytes_kept() {
+    let event = event(LOGIN);
+    assert_eq!(event.bytes(), LOGIN.as_bytes());
+    assert_eq!(event.id(), Some("69a54b60c1d2e3f4a5b6c7d8"));
+    assert_eq!(event.event_type(), Some("admin_login_attempt"));
+    assert_eq!(event.service(), Some("directory"));
+    assert_eq!(event.organization(), Some("5f00000000000000000000aa"));
+    assert_eq!(event.timestamp(), Some("2026-03-02T08:33:36.512Z"));
+    assert_eq!(event.time(), Some(Time::from_millis(1_772_440_416_512)));
+    assert_eq!(event.actor(), Some("5f00000000000000000000b1"));
+}
+
+#[test]
+fn a_field_of_another_type_is_absent() {
+    for value in ["null", "7", "true", "[]", "{}", "[\"a\"]", "1e999"] {
+        let keys = ["id", "event_type", "service", "timestamp", "organization", "initiated_by"];
+        let entries = keys.map(|key| format!("\"{key}\":{value}")).join(",");
+        let event = event(&format!("{{{entries}}}"));
+        let fields =
+            [event.id(), event.event_type(), event.service(), event.timestamp(), event.organization(), event.actor()];
+        assert_eq!((fields, event.time()), ([None; 6], None), "{value}");
+    }
+}
+
+#[test]
+fn the_actor_is_the_id_else_the_username() {
+    for (initiated_by, actor) in [
+        (r#"{"username":"u","id":"i"}"#, Some("i")),
+        (r#"{"username":"u"}"#, Some("u")),
+        (r#"{"id":null,"username":"u"}"#, Some("u")),
+        (r#"{"id":{},"username":"u"}"#, Some("u")),
+        (r#"{"id":7,"username":{"id":"x"}}"#, None),
+        (r#"{"x":{"id":"i"}}"#, None),
+        (r#"[{"id":"i"}]"#, None),
+        (r#""i""#, None),
+    ] {
+        assert_eq!(event(&format!(r#"{{"initiated_by":{initiated_by}}}"#)).actor(), actor, "{initiated_by}");
+    }
+}
+
+#[test]
+fn escapes_are_read_in_keys_and_values() {
+    let event = event(r#"{"\u0069d":"a\"\u00e9\\","service":"\ud83d\ude00","event_type":"\ud800"}"#);
+    assert_eq!((event.id(), event.service()), (Some("a\"é\\"), Some("😀")));
+    assert_eq!(event.event_type(), None, "half a surrogate pair is no text");
+}
+
+#[test]
+fn of_a_key_that_stands_twice_the_last_counts() {
+    assert_eq!(event(r#"{"id":"a","id":"b"}"#).id(), Some("b"));
+    assert_eq!(event(r#"{"id":"a","id":3}"#).id(), None);
+    assert_eq!(event(r#"{"a":{"id":"x"},"id":"b","c":[{"id":"y"}]}"#).id(), Some("b"));
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_make_a_field_absent_and_pass() {
+    let bytes = Bytes::from_static(b"{\"id\":\"\xff\",\"service\":\"sso\",\"x\":\"\xc3\",\"\xfe\":1}");
+    let event = Event::parse(bytes.clone()).unwrap();
+    assert_eq!((event.id(), event.service(), event.bytes()), (None, Some("sso"), &bytes));
+}
+
+#[test]
+fn an_unfinished_object_is_told_from_a_broken_one() {
+    for end in 0..LOGIN.len() {
+        assert!(Fields::read(&LOGIN.as_bytes()[..end]).unwrap_err().is_eof(), "{end}");
+    }
+    assert_eq!(Fields::read(format!("{LOGIN},[").as_bytes()).unwrap().1, LOGIN.len());
+    let error = Fields::read(b"{\"id\" \"a\"}").unwrap_err();
+    assert!(!error.is_eof() && error.to_string().contains("byte 6"), "{error}");
+}
+
+fn same(one: &str, other: &str) -> bool {
+    event(one).identity() == event(other).identity()
+}
+
+#[test]
+fn an_event_is_its_id_and_its_instant() {
+    let one = r#"{"id":"a","timestamp":"2026-03-02T08:00:00Z","x":1}"#;
+    assert!(same(one, r#"{"timestamp":"2026-03-02T09:00:00.000+01:00","x":2,"id":"a"}"#));
+    assert!(!same(one, r#"{"id":"b","timestamp":"2026-03-02T08:00:00Z"}"#));
+    assert!(!same(one, r#"{"id":"a","timestamp":"2026-03-02T08:00:00.000000001Z"}"#));
+    // A timestamp that is no instant counts as its text.
+    assert!(same(r#"{"id":"a","timestamp":"yesterday"}"#, r#"{"id":"a","timestamp":"yesterday","x":1}"#));
+    assert!(!same(r#"{"id":"a","timestamp":"yesterday"}"#, r#"{"id":"a","timestamp":"today"}"#));
+}
+
+#[test]
+fn a_name_based_id_may_be_shared_so_the_record_counts() {
+    let time = r#""timestamp":"2026-03-02T08:00:00Z""#;
+    for (id, by_content) in [
+        ("7C0B1F52-3A4D-31E8-9F60-0D2E4C6A8B1C", true),
+        ("7c0b1f52-3a4d-51e8-9f60-0d2e4c6a8b1c", true),
+        ("7c0b1f52-3a4d-41e8-9f60-0d2e4c6a8b1c", false),
+        ("69a54b60c1d2e3f4a5b6c7d8", false),
+        ("", true),
+    ] {
+        let record = |extra: &str| event(&format!(r#"{{"id":"{id}",{time},{extra}}}"#));
+        let differ = record(r#""username":"a""#).identity() != record(r#""username":"b""#).identity();
+        assert_eq!(differ, by_content, "{id}");
+        assert_eq!(matches!(record(r#""x":1"#).identity(), Identity::Content(_)), by_content, "{id}");
+    }
+}
+
+#[test]
+fn without_an_id_the_record_counts_less_its_enrichments_and_the_order_of_its_keys() {
+    let one = r#"{"a":{"x":[1,{"p":1,"q":2}],"y":"text"},"b":null}"#;
+    assert!(same(one, r#"{"b":null,"a":{"y":"text","x":[1,{"q":2,"p":1}]}}"#));
+    assert!(same(one, "{ \"b\" : null,\n\"a\":{\"y\":\"text\",\"x\":[ 1 , {\"q\":2, \"p\" : 1}]}}"));
+    assert!(same(one, r#"{"b":null,"geoip":{"x":1},"a":{"y":"text","x":[1,{"q":2,"p":1}]},"asn":1,"useragent":"u"}"#));
+    assert!(same(one, r#"{"\u0061":{"x":[1,{"p":1,"q":2}],"y":"te\u0078t"},"b":null}"#), "an escape is the same text");
+    for other in [
+        r#"{"a":{"x":[{"p":1,"q":2},1],"y":"text"},"b":null}"#,
+        r#"{"a":{"x":[1,{"p":1,"q":2}],"y":"text","geoip":1},"b":null}"#,
+        r#"{"a":{"x":[1,{"p":1,"q":2}],"y":"text"}}"#,
+        r#"{"a":{"x":[1,{"p":1,"q":2}],"y":"Text"},"b":null}"#,
+    ] {
+        assert!(!same(one, other), "{other}");
+    }
+}
+
+#[test]
+fn a_crafted_key_does_not_look_like_two_entries() {
+    assert!(!same(r#"{"a:1,b":2}"#, r#"{"a":1,"b":2}"#));
+    assert!(!same(r#"{"a\":1,\"b":2}"#, r#"{"a":1,"b":2}"#));
+}
+
+#[test]
+fn a_record_of_any_depth_has_an_identity() {
+    let nested = |inner: &str| format!("{{\"x\":{}{inner}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(same(&nested("1"), &nested("1")));
+    assert!(!same(&nested("1"), &nested("2")));
+}
+
+proptest! {
+    /// The walk against the library, over texts that are nearly JSON.
+    #[test]
+    fn what_is_read_as_an_object_is_what_serde_json_reads(
+        damage in prop::collection::vec((1..LOGIN.len(), prop::sample::select(b"{}[]\",:\\ 0-1.eEtfnu\nx".to_vec())), 0..4),
+        end in 0..=LOGIN.len(),
+    ) {
+        let mut text = LOGIN.as_bytes().to_vec();
+        for (at, byte) in damage {
+            text[at] = byte;
+        }
+        text.truncate(end);
+        let mut library = serde_json::Deserializer::from_slice(&text).into_iter::<serde::de::IgnoredAny>();
+        match (Fields::read(&text), library.next()) {
+            (Ok((_, end)), Some(Ok(_))) => prop_assert_eq!(end, library.byte_offset()),
+            (Err(ours), Some(Err(theirs))) => prop_assert_eq!(ours.is_eof(), theirs.is_eof(), "{} {}", ours, theirs),
+            (Err(ours), None) => prop_assert!(ours.is_eof()),
+            (ours, theirs) => prop_assert!(false, "{:?} {:?}", ours, theirs),
+        }
+    }
+}

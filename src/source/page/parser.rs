@@ -4,7 +4,7 @@
 //! Pure. Each byte is looked at twice at most, however the answer is cut into chunks. An event that lies wholly in
 //! a chunk is a slice of it, never a copy; of one that doesn't, at most `max_event_bytes` are held.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::{Element, Oversized};
 use crate::event::{self, Event, Fields};
@@ -104,7 +104,7 @@ impl Parser {
                 },
                 (state, token) => return Err(self.unexpected(state, token)),
             };
-            self.chunk = self.chunk.slice(1..);
+            self.chunk.advance(1);
         }
     }
 
@@ -145,7 +145,7 @@ impl Parser {
         let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         let at = self.chunk.iter().position(|byte| !blank(byte)).unwrap_or(self.chunk.len());
         if at > 0 {
-            self.chunk = self.chunk.slice(at..);
+            self.chunk.advance(at);
             self.blank += at as u64;
             if self.blank > self.limits.blank_bytes {
                 return Err(Error::TooLong { what: "white space in the answer", limit: self.limits.blank_bytes });
