@@ -30,7 +30,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Demo(demo::Args),
-    Emulate(emulate::Args),
+    Emulate(Box<emulate::Args>),
 }
 
 impl Cli {
@@ -40,7 +40,7 @@ impl Cli {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Demo(args) => demo::run(args).await,
-            Command::Emulate(args) => emulate::run(args).await,
+            Command::Emulate(args) => emulate::run(*args).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The one test binary. Each module's first line says what it shows.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
 mod cli;
 mod clock;

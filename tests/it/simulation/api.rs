@@ -150,10 +150,10 @@ pub fn hold(number: usize, time: Time, visible_at: Time, rng: &mut Rng) -> Held 
     };
     let json = format!(r#"{{"id":"{id}","timestamp":"{time}","n":{number},"geoip":{{"x":{}}}}}"#, rng.u8(..));
     let event = Event::parse(Bytes::from(json)).expect("an object");
-    Held { event, time, visible_at, opaque: rng.u64(..1_000_000) << 16 | number as u64 * 2, number }
+    Held { event, time, visible_at, opaque: (rng.u64(..1_000_000) << 16) | (number as u64 * 2), number }
 }
 
 /// The same event, stored once more.
 pub fn hold_again(held: &Held, rng: &mut Rng) -> Held {
-    Held { event: held.event.clone(), opaque: rng.u64(..1_000_000) << 16 | held.number as u64 * 2 + 1, ..*held }
+    Held { event: held.event.clone(), opaque: (rng.u64(..1_000_000) << 16) | (held.number as u64 * 2 + 1), ..*held }
 }
