@@ -9,7 +9,7 @@ pub(super) struct Service {
     /// Fractional digits of its timestamps; where none is given, each event type has its own number of them.
     pub digits: Option<u32>,
     /// Types that make up three quarters of its events; all alike where there are none.
-    pub common: &'static str,
+    pub frequent: &'static str,
     pub types: &'static str,
 }
 
@@ -49,7 +49,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "directory",
         weight: 300,
         digits: Some(3),
-        common: "admin_login_attempt user_login_attempt user_update association_change user_password_change command_run group_update",
+        frequent: "admin_login_attempt user_login_attempt user_update association_change user_password_change command_run group_update",
         types: "application_create application_delete application_update association_change group_create \
                 group_delete group_update integrationattribute_include integrationattribute_exclude \
                 invoice_download notification_delete organization_create organization_update system_create \
@@ -89,14 +89,14 @@ pub(super) const SERVICES: &[Service] = &[
                 admin_old_api_key_attempt attributemappings_add attributemappings_update \
                 attributemappings_delete redirect_uri_create redirect_uri_update redirect_uri_delete",
     },
-    Service { name: "sso", weight: 150, digits: Some(9), common: "", types: "sso_auth" },
-    Service { name: "radius", weight: 140, digits: Some(0), common: "", types: "radius_auth_attempt radius_auth" },
-    Service { name: "ldap", weight: 140, digits: None, common: "", types: "ldap_bind ldap_srch" },
+    Service { name: "sso", weight: 150, digits: Some(9), frequent: "", types: "sso_auth" },
+    Service { name: "radius", weight: 140, digits: Some(0), frequent: "", types: "radius_auth_attempt radius_auth" },
+    Service { name: "ldap", weight: 140, digits: None, frequent: "", types: "ldap_bind ldap_srch" },
     Service {
         name: "systems",
         weight: 110,
         digits: None,
-        common: "login_attempt command_result policy_result",
+        frequent: "login_attempt command_result policy_result",
         types: "login_attempt system_fde_key_update user_password_change user_lockout system_fde_key_decrypt \
                 os_minor_upgrade os_major_upgrade os_minor_rollback os_major_rollback remote_session_start \
                 remote_session_join remote_session_end remote_session_feedback google_emm_create \
@@ -106,7 +106,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "software",
         weight: 70,
         digits: None,
-        common: "software_status_update software_add software_change",
+        frequent: "software_status_update software_add software_change",
         types: "software_add software_change software_remove software_status_update windows_patch_export \
                 windows_patch_install",
     },
@@ -114,7 +114,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "password_manager",
         weight: 25,
         digits: None,
-        common: "passwordmanager_item_reveal passwordmanager_item_autofill",
+        frequent: "passwordmanager_item_reveal passwordmanager_item_autofill",
         types: "passwordmanager_enable passwordmanager_disable passwordmanager_user_enable \
                 passwordmanager_user_disable passwordmanager_user_activate passwordmanager_user_deactivate \
                 passwordmanager_user_reactivate passwordmanager_folder_create passwordmanager_folder_delete \
@@ -149,14 +149,14 @@ pub(super) const SERVICES: &[Service] = &[
         name: "mdm",
         weight: 20,
         digits: Some(9),
-        common: "mdm_command_result",
+        frequent: "mdm_command_result",
         types: "mdm_command_result device_enrollment configuration_file_download",
     },
     Service {
         name: "alerts",
         weight: 8,
         digits: None,
-        common: "",
+        frequent: "",
         types: "alert_created alert_updated alert_status_updated rule_created rule_modified rule_deleted \
                 bulk_update_alerts bulk_delete_alerts rule_config_created rule_config_updated \
                 rule_config_deleted",
@@ -165,7 +165,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "saas_management",
         weight: 8,
         digits: None,
-        common: "",
+        frequent: "",
         types: "saas_management_enable saas_management_disable saas_management_settings_update \
                 saas_management_application_discover saas_management_event_application_review \
                 saas_management_application_update saas_management_application_access_restriction_update \
@@ -179,14 +179,14 @@ pub(super) const SERVICES: &[Service] = &[
         name: "workflows",
         weight: 6,
         digits: None,
-        common: "",
+        frequent: "",
         types: "workflow_create workflow_update workflow_delete workflow_run",
     },
     Service {
         name: "access_management",
         weight: 6,
         digits: None,
-        common: "",
+        frequent: "",
         types: "access_management_access_request access_management_access_request_approval \
                 access_management_association_change access_management_approval_flow_create \
                 access_management_approval_flow_update access_management_approval_flow_delete \
@@ -196,7 +196,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "notifications",
         weight: 3,
         digits: None,
-        common: "",
+        frequent: "",
         types: "notification_channel_created notification_channel_updated notification_channel_deleted \
                 slack_notification_sent",
     },
@@ -204,7 +204,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "object_storage",
         weight: 3,
         digits: None,
-        common: "",
+        frequent: "",
         types: "object_storage_create object_storage_upload_validation_result \
                 object_storage_get_download_url_request object_storage_delete",
     },
@@ -212,7 +212,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "reports",
         weight: 4,
         digits: None,
-        common: "",
+        frequent: "",
         types: "report_run report_export report_create report_update report_delete custom_report_create \
                 custom_report_update custom_report_delete scheduled_report_create scheduled_report_update \
                 scheduled_report_delete scheduled_report_run_success scheduled_report_run_failed",
@@ -221,7 +221,7 @@ pub(super) const SERVICES: &[Service] = &[
         name: "asset_management",
         weight: 3,
         digits: None,
-        common: "",
+        frequent: "",
         types: "asset_management_enable asset_management_disable asset_management_general_settings_update \
                 asset_management_field_setting_create asset_management_field_setting_update \
                 asset_management_field_setting_delete asset_management_asset_create \
@@ -231,28 +231,28 @@ pub(super) const SERVICES: &[Service] = &[
         name: "aigw",
         weight: 2,
         digits: None,
-        common: "",
+        frequent: "",
         types: "aigw_session_opened aigw_session_activity aigw_session_closed",
     },
     Service {
         name: "genai",
         weight: 2,
         digits: None,
-        common: "",
+        frequent: "",
         types: "genai_ai_assistant_chat_created genai_ai_assistant_chat_message_sent",
     },
     Service {
         name: "ca_service",
         weight: 1,
         digits: None,
-        common: "",
+        frequent: "",
         types: "ca_created cert_issued_manual cert_revoked scep_issued",
     },
     Service {
         name: "not_in_any_list",
         weight: 2,
         digits: None,
-        common: "",
+        frequent: "",
         types: "brand-new.type risk_event_created server_create",
     },
 ];

@@ -1,7 +1,6 @@
 //! From the wire to the endpoints and back, and all that goes wrong in between.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,11 +182,12 @@ fn deliver(shared: &Shared, mut answer: Answer, trouble: Option<Kind>, gzip: boo
     let length = body.len();
     let body = match trouble {
         Some(Kind::EmptyBody) => Body::empty(),
-        Some(Kind::CutBody) => pieces(shared, vec![body.slice(..length / 2)], Duration::from_millis(20), true),
+        // Half of what content-length promises; the server then breaks the connection off. The pause lets it be sent.
+        Some(Kind::CutBody) => pieces(shared, vec![body.slice(..length / 2)], Duration::from_millis(20)),
         Some(Kind::SlowBody) => {
             let size = length.div_ceil(16).max(1);
             let slices = (0..length).step_by(size).map(|from| body.slice(from..length.min(from + size))).collect();
-            pieces(shared, slices, shared.world.options.slow_body.duration() / 16, false)
+            pieces(shared, slices, shared.world.options.slow_body.duration() / 16)
         }
         _ => Body::from(body),
     };
@@ -197,21 +197,14 @@ fn deliver(shared: &Shared, mut answer: Answer, trouble: Option<Kind>, gzip: boo
     finish(answer, Some(body))
 }
 
-/// A body that comes piece by piece, with a pause behind each; it breaks off at the end where it is `cut`, and at
-/// once when the emulator stops.
-fn pieces(shared: &Shared, pieces: Vec<Bytes>, pause: Duration, cut: bool) -> Body {
+/// A body that comes piece by piece, with a pause behind each; it ends early when the emulator stops.
+fn pieces(shared: &Shared, pieces: Vec<Bytes>, pause: Duration) -> Body {
     let begin = (pieces.into_iter(), false, shared.stopped.clone());
     Body::from_stream(futures::stream::unfold(begin, move |(mut pieces, begun, mut stopped)| async move {
-        let stop = begun && tokio::time::timeout(pause, stopped.wait_for(|stopped| *stopped)).await.is_ok();
-        if stop {
-            return Some((Err(io::ErrorKind::ConnectionAborted.into()), (Vec::new().into_iter(), false, stopped)));
+        if begun && tokio::time::timeout(pause, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
+            return None;
         }
-        let piece = match pieces.next() {
-            Some(piece) => Ok(piece),
-            None if cut => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
-            None => return None,
-        };
-        Some((piece, (pieces, true, stopped)))
+        Some((Ok::<_, Infallible>(pieces.next()?), (pieces, true, stopped)))
     }))
 }
 

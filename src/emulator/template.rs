@@ -98,15 +98,15 @@ impl Catalog {
     fn add_service(&mut self, service: &'static Service, tickets: usize, incompressible: bool, random: &mut Random) {
         let mut pools = [Vec::new(), Vec::new()];
         for event_type in service.types.split_whitespace() {
-            let common = service.common.split_whitespace().any(|name| name == event_type);
+            let frequent = service.frequent.split_whitespace().any(|name| name == event_type);
             let few = service.types.split_whitespace().count() < 4;
-            for variant in 0..if common || few { 16 } else { 2 } {
+            for variant in 0..if frequent || few { 16 } else { 2 } {
                 let text = body::compose(service.name, event_type, random.next(), random);
                 let digits = service.digits.unwrap_or((self.templates.len() % 10) as u32);
                 let ticket = self.templates.len() as u16;
                 self.templates.push(Template::new(service.name, event_type, digits, &text, incompressible));
                 pools[0].push(ticket);
-                if common || (service.common.is_empty() && variant == 0) {
+                if frequent || (service.frequent.is_empty() && variant == 0) {
                     pools[1].push(ticket);
                 }
             }

@@ -85,7 +85,9 @@ impl Api {
             if count < limit {
                 return events;
             }
-            body["search_after"] = serde_json::from_str(&cursor.unwrap()).unwrap();
+            let cursor: Value = serde_json::from_str(&cursor.unwrap()).unwrap();
+            assert_ne!(body["search_after"], cursor, "the reading goes round in circles");
+            body["search_after"] = cursor;
         }
     }
 }
