@@ -134,11 +134,11 @@ fn settled(date: Time) -> ServerClock {
 #[test]
 fn the_servers_time_runs_with_our_monotonic_clock() {
     let (mut clock, noon) = (ServerClock::default(), at("2026-03-02T12:00:00Z"));
-    assert_eq!(clock.now(SECOND), None);
+    assert_eq!(clock.now(SECOND, Time::MAX), None);
     clock.sample(noon, 10 * SECOND);
-    assert_eq!(clock.now(10 * SECOND), Some(noon));
-    assert_eq!(clock.now(70 * SECOND), Some(noon + 60 * SECOND));
-    assert_eq!(clock.now(4 * SECOND), Some(noon - 6 * SECOND), "when a request was sent, before its answer");
+    assert_eq!(clock.now(10 * SECOND, Time::MAX), Some(noon));
+    assert_eq!(clock.now(70 * SECOND, Time::MAX), Some(noon + 60 * SECOND));
+    assert_eq!(clock.now(4 * SECOND, Time::MAX), Some(noon - 6 * SECOND), "when a request was sent, before its answer");
 }
 
 #[test]
@@ -148,9 +148,9 @@ fn the_median_of_the_last_nine_counts() {
     for _ in 0..4 {
         clock.sample(noon + 100 * SECOND, Duration::ZERO);
     }
-    assert_eq!(clock.now(Duration::ZERO), Some(noon), "four of nine don't move it");
+    assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon), "four of nine don't move it");
     clock.sample(noon + 100 * SECOND, Duration::ZERO);
-    assert_eq!(clock.now(Duration::ZERO), Some(noon + 100 * SECOND), "five do");
+    assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon + 100 * SECOND), "five do");
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn an_outlier_is_ignored_and_nine_that_agree_are_believed() {
     assert_eq!(clock.sample(noon + 120 * SECOND, Duration::ZERO), Sample::Taken, "two minutes are within");
     for _ in 0..8 {
         assert_eq!(clock.sample(far, Duration::ZERO), Sample::Ignored);
-        assert_eq!(clock.now(Duration::ZERO), Some(noon));
+        assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon));
     }
     assert_eq!(clock.sample(far, Duration::ZERO), Sample::Replaced);
-    assert_eq!(clock.now(Duration::ZERO), Some(far));
+    assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(far));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn outliers_that_disagree_or_are_interrupted_are_never_believed() {
         let expected = if n % 8 == 7 { (noon, Sample::Taken) } else { (far, Sample::Ignored) };
         assert_eq!(clock.sample(expected.0, Duration::ZERO), expected.1);
     }
-    assert_eq!(clock.now(Duration::ZERO), Some(noon));
+    assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon));
 }
 
 #[test]
@@ -198,8 +198,8 @@ fn after_a_reset_the_earlier_of_date_and_wall_clock_counts() {
     for (date, expected) in [(noon + 3600 * SECOND, noon), (noon - 3600 * SECOND, noon - 3600 * SECOND)] {
         let mut clock = settled(at("2031-01-01T00:00:00Z"));
         clock.reset(noon, 5 * SECOND);
-        assert_eq!(clock.now(5 * SECOND), None);
+        assert_eq!(clock.now(5 * SECOND, Time::MAX), None);
         assert_eq!(clock.sample(date, 5 * SECOND), Sample::Taken);
-        assert_eq!(clock.now(5 * SECOND), Some(expected));
+        assert_eq!(clock.now(5 * SECOND, Time::MAX), Some(expected));
     }
 }
