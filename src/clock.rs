@@ -149,6 +149,7 @@ impl serde::Serialize for Time {
 }
 
 /// This machine's wall clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 pub fn wall() -> Time {
     let nanos = jiff::Timestamp::now().as_nanosecond();
     Time(nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
@@ -164,6 +165,9 @@ pub fn uptime() -> Duration {
 const SAMPLES: usize = 9;
 /// A `Date` further than this from the median is ignored until as many in a row agree.
 const OUTLIER: i64 = 120_000_000_000;
+
+/// How far behind our wall clock may be and still be heard.
+const SECOND_OPINION: Duration = Duration::from_secs(600);
 
 /// The API's clock as an offset to our monotonic one: the median of the last nine `Date`s.
 ///
@@ -218,8 +222,12 @@ impl ServerClock {
     }
 
     /// The server's time at `uptime`; none before the first sample.
-    pub fn now(&self, uptime: Duration) -> Option<Time> {
-        Some(Time(median(&self.offsets)?.saturating_add(nanos(uptime))))
+    ///
+    /// Where our wall clock is up to ten minutes behind it, the wall clock's: to believe a `Date` that is ahead would
+    /// be to claim time as read that has not passed yet, while being behind costs only a longer overlap.
+    pub fn now(&self, uptime: Duration, wall: Time) -> Option<Time> {
+        let server = Time(median(&self.offsets)?.saturating_add(nanos(uptime)));
+        Some(if server.since(wall) <= SECOND_OPINION { server.min(wall) } else { server })
     }
 
     /// Forgets every sample, after the API said that our start lies in its future.

@@ -212,8 +212,9 @@ fn canonical(bytes: &[u8]) -> Vec<u8> {
 fn write_object(object: &BTreeMap<Cow<'_, str>, &RawValue>, depth: usize, out: &mut Vec<u8>) {
     out.push(b'{');
     for (key, value) in object {
+        // With its length before it no key can pass for two.
+        out.extend_from_slice(&(key.len() as u64).to_le_bytes());
         out.extend_from_slice(key.as_bytes());
-        out.push(b':');
         write_value(value, depth, out);
         out.push(b',');
     }
@@ -222,20 +223,22 @@ fn write_object(object: &BTreeMap<Cow<'_, str>, &RawValue>, depth: usize, out: &
 
 fn write_value(value: &RawValue, depth: usize, out: &mut Vec<u8>) {
     let text = value.get();
-    if depth > 0 && text.starts_with('{') {
-        if let Ok(object) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text) {
-            return write_object(&object, depth - 1, out);
-        }
+    if depth > 0
+        && text.starts_with('{')
+        && let Ok(object) = serde_json::from_str(text)
+    {
+        return write_object(&object, depth - 1, out);
     }
-    if depth > 0 && text.starts_with('[') {
-        if let Ok(array) = serde_json::from_str::<Vec<&RawValue>>(text) {
-            out.push(b'[');
-            for value in array {
-                write_value(value, depth - 1, out);
-                out.push(b',');
-            }
-            return out.push(b']');
+    if depth > 0
+        && text.starts_with('[')
+        && let Ok(array) = serde_json::from_str::<Vec<&RawValue>>(text)
+    {
+        out.push(b'[');
+        for value in array {
+            write_value(value, depth - 1, out);
+            out.push(b',');
         }
+        return out.push(b']');
     }
     out.extend_from_slice(text.as_bytes());
 }

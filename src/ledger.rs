@@ -1,4 +1,13 @@
-//! The ledger.
+//! What has been read and delivered: *coverage* (time ranges read) and *minutes* (what was delivered, by the minute of
+//! the event's own timestamp).
+//!
+//! A ledger belongs to one stream and is owned by that stream's task. Everything admitted is provisional until the
+//! [`Checkpoint`] taken behind it is committed; after a failed commit the ledger is read again from the store, never
+//! trusted in memory.
+//!
+//! # Invariants
+//! Pure: no I/O, no clock, no `await`; it cannot fail. An event is new exactly once between two loads. Coverage never
+//! grows but by [`Ledger::cover`]. It holds no personal data: fingerprints are keyed hashes.
 
 pub mod checkpoint;
 pub mod coverage;
@@ -8,9 +17,29 @@ pub use checkpoint::{Checkpoint, Hour, Minute};
 pub use coverage::Coverage;
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
 
-/// What a ledger belongs to: an organization and a service.
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::event::Event;
+use crate::record::Delivery;
+use minutes::Minutes;
+
+/// Events this old are settled: no read meets them again, so their hour's total is all that stays.
+pub const LAST_AGE: Duration = Duration::from_secs(8 * 86_400);
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Where events without a readable timestamp are filed; no read covers it, so it is never forgotten.
+pub const UNTIMED: Minute = Minute::MIN;
+
+/// What a ledger belongs to: an organization and a service (`all` by default).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamKey {
+    /// 24 hexadecimal digits.
     pub organization: String,
     pub service: String,
 }
@@ -19,4 +48,224 @@ impl std::fmt::Display for StreamKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.organization, self.service)
     }
+}
+
+/// What one stream has read and delivered.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    key: FingerprintKey,
+    first_run: Time,
+    start: Time,
+    edge: Option<Time>,
+    coverage: Coverage,
+    minutes: Minutes,
+    hours: BTreeMap<Hour, HourTotal>,
+    change: Change,
+    /// The minutes that the last checkpoint touched: packed when the next one leaves them alone.
+    warm: BTreeSet<Minute>,
+}
+
+/// What happened since the last checkpoint.
+#[derive(Debug, Clone, Default)]
+struct Change {
+    delivered: BTreeMap<Minute, Vec<Fingerprint>>,
+    hours: BTreeSet<Hour>,
+    forgotten: Vec<Range<Minute>>,
+    /// Coverage, edge or start moved.
+    moved: bool,
+}
+
+impl Ledger {
+    /// The ledger of a stream that is seen for the first time, at `now`; coverage is declared from `start`.
+    pub fn begin(key: FingerprintKey, now: Time, start: Time) -> Ledger {
+        Ledger {
+            key,
+            first_run: now,
+            start,
+            edge: None,
+            coverage: Coverage::default(),
+            minutes: Minutes::default(),
+            hours: BTreeMap::new(),
+            change: Change { moved: true, ..Change::default() },
+            warm: BTreeSet::new(),
+        }
+    }
+
+    /// The ledger that the stored checkpoint describes.
+    pub fn open(stored: Checkpoint) -> Ledger {
+        let mut minutes = Minutes::default();
+        for (minute, fingerprints) in stored.delivered {
+            minutes.extend(minute, fingerprints);
+            minutes.settle(minute);
+        }
+        Ledger {
+            key: stored.key,
+            first_run: stored.first_run,
+            start: stored.start,
+            edge: stored.edge,
+            coverage: stored.coverage,
+            minutes,
+            hours: stored.hours,
+            change: Change::default(),
+            warm: BTreeSet::new(),
+        }
+    }
+
+    pub fn start(&self) -> Time {
+        self.start
+    }
+
+    /// When the stream was first seen.
+    pub fn first_run(&self) -> Time {
+        self.first_run
+    }
+
+    /// The end of the newest time that a live poll read; none before the first.
+    pub fn edge(&self) -> Option<Time> {
+        self.edge
+    }
+
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Each hour's events and digest.
+    pub fn hours(&self) -> &BTreeMap<Hour, HourTotal> {
+        &self.hours
+    }
+
+    /// How many fingerprints are held in memory; 8 bytes each once quiet.
+    pub fn fingerprints(&self) -> usize {
+        self.minutes.len()
+    }
+
+    /// Wanted but not covered, ascending; what lies above the edge is not looked at.
+    pub fn gaps(&self) -> Vec<Range<Time>> {
+        self.edge.map_or_else(Vec::new, |edge| self.coverage.gaps(self.start..edge))
+    }
+
+    /// Moves the start to an earlier instant; a later one is not heard, since what was promised stays promised.
+    pub fn move_start(&mut self, start: Time) {
+        if start < self.start {
+            self.start = start;
+            self.change.moved = true;
+        }
+    }
+
+    /// Takes an event in: how it is to be delivered, or none for a duplicate.
+    ///
+    /// `fresh` is how an event is delivered whose time had not been read before.
+    pub fn admit(&mut self, event: &Event, fresh: Delivery) -> Option<Delivery> {
+        let (minute, hour) = filed(event.time());
+        let fingerprint = self.key.fingerprint(&event.identity());
+        if !self.minutes.insert(minute, fingerprint) {
+            return None;
+        }
+        self.change.delivered.entry(minute).or_default().push(fingerprint);
+        self.hours.entry(hour).or_default().add(event);
+        self.change.hours.insert(hour);
+        match event.time() {
+            Some(time) if self.coverage.contains(time) => Some(Delivery::Late),
+            Some(time) if time < self.first_run => Some(Delivery::Backfill),
+            _ => Some(fresh),
+        }
+    }
+
+    /// Takes in what is left of an event that was too large to hold: whether it is new.
+    pub fn admit_head(&mut self, head: &[u8]) -> bool {
+        let fingerprint = self.key.fingerprint_of_head(head);
+        let new = self.minutes.insert(UNTIMED, fingerprint);
+        if new {
+            self.change.delivered.entry(UNTIMED).or_default().push(fingerprint);
+        }
+        new
+    }
+
+    /// All of `range` has been read, to the end, and everything in it admitted.
+    pub fn cover(&mut self, range: Range<Time>) {
+        if !self.coverage.covers(&range) {
+            self.coverage.add(range);
+            self.change.moved = true;
+        }
+    }
+
+    /// A live poll has read up to `edge`; the edge never goes back by this.
+    pub fn advance_edge(&mut self, edge: Time) {
+        if self.edge.is_none_or(|own| own < edge) {
+            self.edge = Some(edge);
+            self.change.moved = true;
+        }
+    }
+
+    /// What was read from `from` on has to be read again, since late events of that time may have come.
+    pub fn reopen(&mut self, from: Time) {
+        self.coverage.cut_back(from);
+        self.change.moved = true;
+    }
+
+    /// The server's clock turned out to be behind: nothing from `now` on can have been read.
+    pub fn cut_back(&mut self, now: Time) {
+        self.coverage.cut_back(now);
+        self.edge = self.edge.map(|edge| edge.min(now));
+        self.change.moved = true;
+    }
+
+    /// Lets go of the fingerprints that no read will meet again: those of covered minutes older than the last age.
+    pub fn forget_settled(&mut self, now: Time) {
+        let limit = minute_of(now - LAST_AGE);
+        let covered = |minute: &Minute| self.coverage.covers(&(instant(*minute)..instant(*minute + 1)));
+        let settled: Vec<Minute> =
+            self.minutes.below(limit).filter(|minute| *minute != UNTIMED).filter(covered).collect();
+        for minute in settled {
+            self.minutes.forget(minute..minute + 1);
+            // Stored before this checkpoint, or never if it was delivered within it.
+            self.change.delivered.remove(&minute);
+            match self.change.forgotten.last_mut() {
+                Some(last) if last.end == minute => last.end = minute + 1,
+                _ => self.change.forgotten.push(minute..minute + 1),
+            }
+        }
+    }
+
+    /// Whether a checkpoint would hold events, and not only a moved edge.
+    pub fn has_admitted(&self) -> bool {
+        !self.change.delivered.is_empty() || !self.change.hours.is_empty()
+    }
+
+    /// Whether a checkpoint would say anything.
+    pub fn has_changed(&self) -> bool {
+        self.has_admitted() || self.change.moved || !self.change.forgotten.is_empty()
+    }
+
+    /// The change since the last checkpoint.
+    pub fn checkpoint(&mut self) -> Checkpoint {
+        let change = mem::take(&mut self.change);
+        let touched: BTreeSet<Minute> = change.delivered.keys().copied().collect();
+        for minute in self.warm.difference(&touched) {
+            self.minutes.settle(*minute);
+        }
+        self.warm = touched;
+        Checkpoint {
+            key: self.key,
+            first_run: self.first_run,
+            start: self.start,
+            edge: self.edge,
+            coverage: self.coverage.clone(),
+            delivered: change.delivered,
+            hours: change.hours.iter().filter_map(|hour| Some((*hour, *self.hours.get(hour)?))).collect(),
+            forgotten: change.forgotten,
+        }
+    }
+}
+
+fn filed(time: Option<Time>) -> (Minute, Hour) {
+    time.map_or((UNTIMED, Hour::MIN), |time| (minute_of(time), time.as_nanos().div_euclid(HOUR.as_nanos() as i64)))
+}
+
+fn minute_of(time: Time) -> Minute {
+    time.as_nanos().div_euclid(MINUTE.as_nanos() as i64)
+}
+
+fn instant(minute: Minute) -> Time {
+    Time::from_nanos(minute.saturating_mul(MINUTE.as_nanos() as i64))
 }

@@ -1,1 +1,306 @@
-//! (being built)
+//! What to ask next: the live edge, the gaps, and the reads that serve them.
+//!
+//! The plan answers one question: given the ledger and the time, what should be asked next? Its caller asks it of the
+//! API, hands every event to [`Plan::admit`] and the page's end to [`Plan::page_read`], and begins again. Live polls
+//! go first; between them one gap at a time is read, the newest first, in windows of about five pages.
+//!
+//! # Invariants
+//! Pure: no I/O, no clock, no `await`; it cannot fail. Coverage is extended only by a read that came to its end.
+//! No cursor outlives its paged read. Nothing here is stored: after a crash the ledger alone says what to ask.
+
+pub mod cut;
+pub mod read;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::event::Event;
+use crate::ledger::Ledger;
+use crate::record::Delivery;
+use cut::{Cuts, Unit};
+use read::{PageEnd, Read, Reading, Standing};
+
+/// Time between a request's sending and what it can be trusted to have seen.
+const SETTLING: Duration = Duration::from_secs(2);
+/// How far a live poll reaches back behind the edge, at most and at least.
+pub const OVERLAP: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(60);
+/// How far behind the edge may lie and still be polled from.
+const LAGGING: Duration = Duration::from_secs(300);
+/// Events later than this after the server's time are future-dated.
+const FUTURE: Duration = Duration::from_secs(120);
+/// How often the time behind [`FUTURE`] is read where it is crowded.
+const CROWDED_EVERY: Duration = Duration::from_secs(300);
+/// A window that holds more pages ends at the last whole minute it has passed.
+pub const WINDOW_PAGES: u32 = 5;
+/// When a millisecond that couldn't be paged is tried again.
+const UNPAGEABLE_AGAIN: Duration = Duration::from_secs(900);
+
+/// What the operator chose.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Time from the beginning of one live poll to the next.
+    pub interval: Duration,
+    /// Events asked for at once, 1 to 10,000.
+    pub page_size: u32,
+}
+
+/// What to ask next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A page of `/events`, by timestamp ascending.
+    Page(PageAsk),
+    /// How many events each unit of `range` holds.
+    Interval { range: Range<Time>, unit: Unit },
+    /// Nothing, until then.
+    Wait { until: Time },
+}
+
+/// A page of `/events`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageAsk {
+    pub from: Time,
+    /// None: whatever there is.
+    pub to: Option<Time>,
+    pub limit: u32,
+    /// The last page's cursor, exactly as it came.
+    pub cursor: Option<String>,
+}
+
+/// One stream's plan.
+#[derive(Debug)]
+pub struct Plan {
+    settings: Settings,
+    overlap: Duration,
+    poll_due: Time,
+    live: Option<Read>,
+    window: Option<Read>,
+    cuts: Cuts,
+    /// Milliseconds that hold more events than a page and couldn't be paged, and when to try again.
+    unpageable: Vec<(Range<Time>, Time)>,
+    /// Set where known future-dated events fill pages: when the time behind [`FUTURE`] is read next.
+    crowded: Option<Time>,
+}
+
+impl Plan {
+    pub fn new(settings: Settings) -> Plan {
+        Plan {
+            settings,
+            overlap: OVERLAP.end,
+            poll_due: Time::MIN,
+            live: None,
+            window: None,
+            cuts: Cuts::default(),
+            unpageable: Vec::new(),
+            crowded: None,
+        }
+    }
+
+    /// What to ask at the server's time `now`.
+    pub fn next(&mut self, ledger: &mut Ledger, now: Time) -> Ask {
+        if self.live.is_none() && now >= self.poll_due {
+            self.live = Some(self.poll(ledger, now));
+            self.poll_due = now + self.settings.interval;
+        }
+        if let Some(read) = &self.live {
+            return Ask::Page(read.ask(self.settings.page_size));
+        }
+        if self.window.is_none()
+            && let Some(ask) = self.open_window(ledger, now)
+        {
+            return ask;
+        }
+        match &self.window {
+            Some(read) => Ask::Page(read.ask(self.settings.page_size)),
+            None => Ask::Wait { until: self.poll_due },
+        }
+    }
+
+    /// A live poll: from the overlap on, or from a minute ago where the edge is too far behind (the time between
+    /// becomes a gap).
+    fn poll(&self, ledger: &mut Ledger, now: Time) -> Read {
+        let lagging = LAGGING.max(self.settings.interval * 3);
+        let from = match ledger.edge() {
+            Some(edge) if now.since(edge) <= lagging => edge - self.overlap,
+            Some(edge) => {
+                // No poll will look back over the time before the edge, so the gap begins an overlap earlier.
+                ledger.reopen(edge - OVERLAP.end);
+                now - OVERLAP.end
+            }
+            None => now - OVERLAP.end,
+        };
+        // Where the clock fell behind the edge, a bound would end the poll before it begins.
+        let bound = Some(now + FUTURE).filter(|to| from < *to && self.crowded.is_some_and(|due| now < due));
+        Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bound)
+    }
+
+    /// Takes the next window off the newest gap, or asks how full that gap is.
+    fn open_window(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
+        self.unpageable.retain(|(_, again)| now < *again);
+        if self.cuts.is_empty() {
+            let gap = ledger.gaps().into_iter().rev().find(|gap| !self.gave_up_on(gap))?;
+            self.cuts.begin(gap);
+        }
+        let few = u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES);
+        match self.cuts.next(few)? {
+            cut::Next::Window(range) => {
+                self.window = Some(Read::new(Reading::Window, range.start, Some(range.end)));
+                None
+            }
+            cut::Next::Ask { range, unit } => Some(Ask::Interval { range, unit }),
+        }
+    }
+
+    fn gave_up_on(&self, gap: &Range<Time>) -> bool {
+        self.unpageable.iter().any(|(range, _)| range.start <= gap.start && gap.end <= range.end)
+    }
+
+    /// Takes in one event of the page that was asked last: how it is to be delivered, or none where it is a duplicate
+    /// or outside what the read was for.
+    pub fn admit(&mut self, ledger: &mut Ledger, event: &Event, now: Time) -> Option<Delivery> {
+        let read = self.live.as_mut().or(self.window.as_mut())?;
+        let time = event.time();
+        time.inspect(|time| read.saw(*time));
+        if time.is_some_and(|time| time < ledger.start() || !read.admits(time)) {
+            return None;
+        }
+        let fresh = match read.reading {
+            Reading::Live => Delivery::Live,
+            Reading::Window => Delivery::Late,
+        };
+        let delivery = ledger.admit(event, fresh);
+        if delivery.is_none() {
+            read.known(time.is_some_and(|time| time > now + FUTURE));
+        }
+        delivery
+    }
+
+    /// The page that was asked last came to its end, and all its events were admitted.
+    pub fn page_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
+        if let Some(mut read) = self.live.take() {
+            match read.page_read(end) {
+                Standing::Goes => self.live = Some(read),
+                Standing::Ended => self.poll_ended(ledger, &read, now),
+                // What the poll could not page becomes a gap, whose windows are halved; the edge goes on, but a whole
+                // overlap behind, since no poll can look back over what the windows have read.
+                Standing::Unpageable => ledger.advance_edge(read.sent_at(now) - OVERLAP.end),
+            }
+        } else if let Some(mut read) = self.window.take() {
+            match read.page_read(end) {
+                Standing::Goes => self.go_on(ledger, read),
+                Standing::Ended => ledger.cover(read.range(now)),
+                Standing::Unpageable => self.halve(read.range(now), now),
+            }
+        }
+    }
+
+    fn poll_ended(&mut self, ledger: &mut Ledger, read: &Read, now: Time) {
+        let edge = (read.sent_at(now) - SETTLING).min(read.to.unwrap_or(Time::MAX));
+        ledger.cover(read.from.max(ledger.start())..edge);
+        ledger.advance_edge(edge);
+        // A slow API leaves time for the gaps.
+        self.poll_due = self.poll_due.max(now + self.settings.interval / 4);
+        let half = u64::from(self.settings.page_size) / 2;
+        self.overlap = fit_overlap(self.overlap, read.known_recent(), half);
+        if read.to.is_none() {
+            self.crowded = (read.known_future() > half).then(|| now + CROWDED_EVERY);
+        }
+    }
+
+    /// A window with more pages than foreseen ends at the last whole minute that it has passed: pages come by
+    /// ascending timestamp, so all before it has been shown.
+    fn go_on(&mut self, ledger: &mut Ledger, mut read: Read) {
+        let to = read.to.unwrap_or(Time::MAX);
+        match read.passed_minute() {
+            Some(minute) if read.pages() >= WINDOW_PAGES && read.from < minute && minute < to => {
+                ledger.cover(read.from..minute);
+                read.begin_at(minute);
+                self.window = Some(read);
+            }
+            _ => self.window = Some(read),
+        }
+    }
+
+    fn halve(&mut self, range: Range<Time>, now: Time) {
+        if !self.cuts.halve(range.clone()) {
+            self.unpageable.push((range, now + UNPAGEABLE_AGAIN));
+        }
+    }
+
+    /// The answer to [`Ask::Interval`]: how many events each unit holds, by the unit's beginning.
+    pub fn interval_read(&mut self, buckets: &[(Time, u64)]) {
+        let few = u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES);
+        self.cuts.split(buckets, few);
+    }
+
+    /// `/events/interval` is refused here: the gap is read as one window, which ends where its pages do.
+    pub fn interval_refused(&mut self) {
+        self.cuts.take_whole();
+    }
+
+    /// The read in progress can't go on with its cursor: it begins again from the ledger.
+    pub fn abandon_read(&mut self, now: Time) {
+        match self.live.take() {
+            Some(_) => self.poll_due = now,
+            None => {
+                self.window = None;
+                self.cuts.clear();
+            }
+        }
+    }
+
+    /// The server's clock was found to be ahead and is set back from `believed` to `now`. The poll in progress is void;
+    /// where the edge lies in the future, what was read while the clock was wrong is read again.
+    pub fn cut_back(&mut self, ledger: &mut Ledger, believed: Time, now: Time) {
+        self.live = None;
+        self.poll_due = now;
+        if let Some(edge) = ledger.edge().filter(|edge| *edge > now) {
+            let ahead = believed.since(now);
+            ledger.cut_back(now.min(edge - ahead) - OVERLAP.end);
+            self.window = None;
+            self.cuts.clear();
+        }
+    }
+
+    /// The overlap in force.
+    pub fn overlap(&self) -> Duration {
+        self.overlap
+    }
+
+    /// Whether a live poll or a window is under way.
+    pub fn is_reading(&self) -> bool {
+        self.live.is_some() || self.window.is_some() || !self.cuts.is_empty()
+    }
+
+    /// Whether the read under way is a live poll.
+    pub fn is_polling(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Milliseconds that stay gaps for now, since they hold more than a page and the API gives no usable cursor.
+    pub fn unpageable(&self) -> impl Iterator<Item = &Range<Time>> {
+        self.unpageable.iter().map(|(range, _)| range)
+    }
+
+    /// How many events the windows cut so far are expected to bring; none where nothing was counted.
+    pub fn expected(&self) -> Option<u64> {
+        self.cuts.expected()
+    }
+
+    /// What the read in progress is about, for status and dead letters.
+    pub fn reading_range(&self, now: Time) -> Option<Range<Time>> {
+        Some(self.live.as_ref().or(self.window.as_ref())?.range(now))
+    }
+}
+
+/// An overlap that keeps what is known in it under half a page.
+fn fit_overlap(overlap: Duration, known: u64, half: u64) -> Duration {
+    let fitted = if known > half {
+        overlap.mul_f64(half as f64 / known as f64)
+    } else if known < half / 2 {
+        overlap * 2
+    } else {
+        overlap
+    };
+    fitted.clamp(OVERLAP.start, OVERLAP.end)
+}

@@ -17,6 +17,9 @@ use super::flight::Context;
 use super::{Settings, config};
 use crate::sink::trouble::quote;
 
+/// How long the limit is asked for once the brokers have answered: one that knows no such request stays silent.
+const LIMIT: Duration = Duration::from_secs(2);
+
 /// What a look at the brokers and the topic showed; an error is a sentence for the operator, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
@@ -48,7 +51,7 @@ pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
     let look = tokio::task::spawn_blocking(move || {
         let mut inspection = look(&settings, within);
         if let Some(Ok(topic)) = &mut inspection.topic {
-            topic.max_message_bytes = runtime.block_on(limit(&settings, within));
+            topic.max_message_bytes = runtime.block_on(limit(&settings, within.min(LIMIT)));
         }
         inspection
     });

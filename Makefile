@@ -1,0 +1,47 @@
+# One definition for each command of the project; `.ci/run` calls the same targets. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo test prove check fmt bench docs services clean-services clean
+
+# What the tests are told of the services: written by scripts/services, empty where there are none.
+WITH_SERVICES := scripts/services && . target/services.env &&
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the binary, as it is released: target/release/jumpstream
+	cargo build --release --locked
+
+demo: ## shows everything on this machine in a minute: no account, no Kafka, nothing to install
+	cargo run --locked -- demo
+
+test: ## all tests, with real services where they can be had (T=name runs only tests of that name)
+	$(WITH_SERVICES) cargo test --locked --test it -- $(T)
+
+prove: ## the same tests with the full number of simulated crashes and random cases: minutes instead of seconds
+	$(WITH_SERVICES) JUMPSTREAM_PROVE=1 cargo test --locked --test it -- $(T)
+
+check: ## formatting, lints, and the dependencies' licences, sources and known faults
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	scripts/check-dependencies
+
+fmt: ## formats the code
+	cargo fmt
+
+bench: ## measures throughput and memory (takes minutes; prints a table)
+	$(WITH_SERVICES) scripts/bench
+
+docs: ## the code's documentation: target/doc/jumpstream/index.html
+	cargo doc --locked --no-deps --document-private-items
+
+services: ## a Docker engine and an image of Kafka for the tests; says what it did
+	scripts/services
+
+clean-services: ## removes the tests' containers and images; the Docker engine stays
+	scripts/clean-services
+
+clean: clean-services ## the same, and everything that was built
+	cargo clean

@@ -1,0 +1,155 @@
+//! A paged read: one query, page after page, until the API has no more.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::plan::PageAsk;
+
+/// What a read is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// The newest time; takes whatever comes.
+    Live,
+    /// A part of a gap; takes only what lies in it.
+    Window,
+}
+
+/// What is known at a page's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageEnd {
+    /// `X-Limit`: what the API took as the limit; none without that header.
+    pub limit: Option<u32>,
+    /// Elements of the array.
+    pub elements: u32,
+    /// `X-Search_after`.
+    pub cursor: Option<String>,
+    /// The server's time when the request was sent.
+    pub sent_at: Time,
+}
+
+/// Where a read stands after a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Goes,
+    Ended,
+    /// A full page without a cursor, or with one that had been used before.
+    Unpageable,
+}
+
+/// A read in progress.
+#[derive(Debug)]
+pub struct Read {
+    pub reading: Reading,
+    /// What it still reads: moves on when a long window is cut off behind it, while the query stays.
+    pub from: Time,
+    pub to: Option<Time>,
+    asked_from: Time,
+    cursor: Option<String>,
+    used_cursors: HashSet<String>,
+    sent_at: Option<Time>,
+    pages: u32,
+    /// The last event's time.
+    last: Option<Time>,
+    /// No event came after one with a later millisecond.
+    ascending: bool,
+    known_recent: u64,
+    known_future: u64,
+}
+
+impl Read {
+    pub fn new(reading: Reading, from: Time, to: Option<Time>) -> Read {
+        Read {
+            reading,
+            from,
+            to,
+            asked_from: from,
+            cursor: None,
+            used_cursors: HashSet::new(),
+            sent_at: None,
+            pages: 0,
+            last: None,
+            ascending: true,
+            known_recent: 0,
+            known_future: 0,
+        }
+    }
+
+    /// The next page. The query stays the same from page to page, as the API asks (insights-api §1.7).
+    pub fn ask(&self, limit: u32) -> PageAsk {
+        PageAsk { from: self.asked_from, to: self.to, limit, cursor: self.cursor.clone() }
+    }
+
+    /// Whether an event of that time is what the read is for. Whether the API includes its end is not known, so a
+    /// window compares for itself; a live poll takes all.
+    pub fn admits(&self, time: Time) -> bool {
+        match self.reading {
+            Reading::Live => true,
+            Reading::Window => self.from <= time && self.to.is_none_or(|to| time < to),
+        }
+    }
+
+    /// Notes the order that events come in.
+    pub fn saw(&mut self, time: Time) {
+        self.ascending &= self.last.is_none_or(|last| last.as_millis() <= time.as_millis());
+        self.last = Some(time);
+    }
+
+    pub fn known(&mut self, future: bool) {
+        if future { self.known_future += 1 } else { self.known_recent += 1 }
+    }
+
+    pub fn page_read(&mut self, end: PageEnd) -> Standing {
+        self.sent_at.get_or_insert(end.sent_at);
+        self.pages += 1;
+        let ended = match end.limit {
+            Some(limit) if limit > 0 => end.elements < limit,
+            _ => end.elements == 0,
+        };
+        if ended {
+            return Standing::Ended;
+        }
+        match end.cursor {
+            Some(cursor) if self.used_cursors.insert(cursor.clone()) => {
+                self.cursor = Some(cursor);
+                Standing::Goes
+            }
+            _ => Standing::Unpageable,
+        }
+    }
+
+    /// The server's time when the first request was sent.
+    pub fn sent_at(&self, now: Time) -> Time {
+        self.sent_at.unwrap_or(now)
+    }
+
+    /// The time it reads; a live poll's ends at `now` or where it was bounded.
+    pub fn range(&self, now: Time) -> Range<Time> {
+        self.from..self.to.unwrap_or(now)
+    }
+
+    pub fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// The whole minute that the last event shown lies in: all before it has been shown. None where they did not come
+    /// in order.
+    pub fn passed_minute(&self) -> Option<Time> {
+        self.last.filter(|_| self.ascending).map(|last| last.floor(Duration::from_secs(60)))
+    }
+
+    /// What lies before `minute` is done with.
+    pub fn begin_at(&mut self, minute: Time) {
+        self.from = minute;
+        self.pages = 0;
+    }
+
+    pub fn known_recent(&self) -> u64 {
+        self.known_recent
+    }
+
+    pub fn known_future(&self) -> u64 {
+        self.known_future
+    }
+}

@@ -1,0 +1,188 @@
+//! Containers of the tests' own: started at a fixed address, killed, started again, and removed however the test process ends.
+//!
+//! # Invariants
+//! Knows nothing of what runs inside. A container's name is with the reaper before the container exists.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
+use testcontainers::core::client::docker_client_instance;
+use testcontainers::core::{ExecCommand, IntoContainerPort as _};
+use testcontainers::runners::AsyncRunner as _;
+use testcontainers::{ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, ImageExt as _};
+use tokio::runtime::Runtime;
+
+/// Docker is spoken to on one runtime: a connection dies with the runtime it was opened on, and every test has its own.
+static DOCKER: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime for Docker")
+});
+
+/// Takes a closure, since testcontainers has futures that may not change threads.
+async fn on_docker<F, T>(work: impl FnOnce() -> F + Send + 'static) -> T
+where
+    F: Future<Output = T>,
+    T: Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(move || DOCKER.block_on(work())).await;
+    done.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
+}
+
+/// What to start. A port has the same number inside the container and on this machine's loopback address.
+pub struct Plan {
+    /// A local tag, `name:tag`.
+    pub image: String,
+    pub command: Vec<String>,
+    pub environment: Vec<(&'static str, String)>,
+    /// Path inside the container and content.
+    pub files: Vec<(&'static str, String)>,
+    pub ports: Vec<u16>,
+}
+
+impl Plan {
+    fn request(&self, name: &str) -> ContainerRequest<GenericImage> {
+        let (image, tag) = self.image.rsplit_once(':').unwrap_or((&self.image, "latest"));
+        let mut request = GenericImage::new(image, tag)
+            .with_cmd(self.command.clone())
+            .with_container_name(name)
+            .with_label("jumpstream-test", "true")
+            .with_host_config_modifier(|host| {
+                for binding in host.port_bindings.iter_mut().flat_map(|all| all.values_mut()).flatten().flatten() {
+                    binding.host_ip = Some("127.0.0.1".to_owned());
+                }
+            });
+        for (key, value) in &self.environment {
+            request = request.with_env_var(*key, value);
+        }
+        for (path, content) in &self.files {
+            request =
+                request.with_copy_to(CopyTargetOptions::new(*path).with_mode(0o644), content.clone().into_bytes());
+        }
+        for port in &self.ports {
+            request = request.with_mapped_port(*port, port.tcp());
+        }
+        request
+    }
+}
+
+/// A container; removed when dropped.
+pub struct Container(Arc<ContainerAsync<GenericImage>>);
+
+impl Container {
+    /// Starts it, and returns before what runs inside is ready. Fails where Docker refuses, as for a taken port.
+    pub async fn start(plan: &Plan) -> Result<Container, String> {
+        let name = format!("jumpstream-test-{}-{:08x}", std::process::id(), getrandom::u32().unwrap());
+        remove_when_this_process_ends(&name);
+        let request = plan.request(&name);
+        match on_docker(|| async { request.start().await }).await {
+            Ok(container) => Ok(Container(Arc::new(container))),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// `kill -9`; returns when it is gone.
+    pub async fn kill(&self) {
+        let container = self.0.clone();
+        on_docker(move || async move {
+            let docker = docker_client_instance().await.unwrap();
+            let signal = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+            docker.kill_container(container.id(), Some(signal)).await.unwrap();
+            while container.is_running().await.unwrap() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Starts a killed one with the files that it had.
+    pub async fn start_again(&self) {
+        let container = self.0.clone();
+        on_docker(move || async move { container.start().await.unwrap() }).await;
+    }
+
+    /// Freezes it: connections stay open, nothing is answered.
+    pub async fn pause(&self) {
+        let container = self.0.clone();
+        on_docker(move || async move { container.pause().await.unwrap() }).await;
+    }
+
+    /// Lets a paused one go on.
+    pub async fn unpause(&self) {
+        let container = self.0.clone();
+        on_docker(move || async move { container.unpause().await.unwrap() }).await;
+    }
+
+    pub async fn is_running(&self) -> bool {
+        let container = self.0.clone();
+        on_docker(move || async move { container.is_running().await.unwrap() }).await
+    }
+
+    /// Runs a command inside and gives what it wrote to its standard output; it must succeed.
+    pub async fn run(&self, command: Vec<String>) -> String {
+        let container = self.0.clone();
+        on_docker(move || async move {
+            let mut output = container.exec(ExecCommand::new(command)).await.unwrap();
+            let text = output.stdout_to_vec().await.unwrap();
+            let complaints = output.stderr_to_vec().await.unwrap();
+            let code = output.exit_code().await.unwrap();
+            assert_eq!(code, Some(0), "the command failed: {}", String::from_utf8_lossy(&complaints));
+            String::from_utf8(text).unwrap()
+        })
+        .await
+    }
+
+    /// All that it wrote so far.
+    pub async fn log(&self) -> String {
+        let container = self.0.clone();
+        let bytes = on_docker(move || async move {
+            let mut bytes = container.stdout_to_vec().await.unwrap();
+            bytes.extend(container.stderr_to_vec().await.unwrap());
+            bytes
+        })
+        .await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Container {
+    /// Does not wait: what is not gone when the process ends is the reaper's.
+    fn drop(&mut self) {
+        let container = self.0.clone();
+        DOCKER.spawn(async move { drop(container) });
+    }
+}
+
+/// Ports that are free now, below those that the system hands to outgoing connections: so a killed broker finds its own again.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let first = 20_000 + (getrandom::u32().unwrap() % 10_000) as u16;
+    let mut free = (first..32_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    [(); N].map(|()| free.next().expect("ports from 20000 to 32000 are all taken"))
+}
+
+/// Has a container removed when this process ends: by return, by panic or by `kill -9`.
+///
+/// A static is never dropped and a signal runs no destructor, so a child waits for the end of a pipe whose other end
+/// only this process holds. It removes twice, since a container may be under way. A process group of its own keeps it
+/// from the signals that are meant for us.
+#[expect(clippy::zombie_processes, reason = "it ends after us")]
+fn remove_when_this_process_ends(name: &str) {
+    use std::os::unix::process::CommandExt as _;
+    static REAPER: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
+        let child = Command::new("sh")
+            .args([
+                "-c",
+                "names=$(cat); docker rm --force --volumes $names; sleep 2; docker rm --force --volumes $names",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("starting the shell that removes the containers");
+        Mutex::new(child.stdin.expect("piped"))
+    });
+    writeln!(REAPER.lock().unwrap(), "{name}").expect("the reaper lives as long as we do");
+}

@@ -1,0 +1,263 @@
+//! A real Kafka in a container, for every test that wants one; `kafka/round_trip.rs` shows that it is one.
+//!
+//! `scripts/services` provides the image and names it in `JUMPSTREAM_TEST_KAFKA_IMAGE`; without it a test is skipped,
+//! aloud, and with `JUMPSTREAM_TEST_REQUIRE_SERVICES=1` it fails. A test begins with
+//! `let Some(kafka) = Kafka::shared("its name").await else { return };`, and takes [`Kafka::own`] where it wants to
+//! kill, pause or configure the broker.
+//!
+//! # Invariants
+//! A broker keeps its addresses over [`Kafka::kill`] and [`Kafka::start_again`]. Topics are never created by use.
+
+pub mod certificate;
+pub mod reader;
+mod round_trip;
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::Metadata;
+use tokio::sync::OnceCell;
+
+use self::certificate::Certificates;
+pub use self::reader::Message;
+use crate::container::{Container, Plan, free_ports};
+
+/// The one user of the listeners that ask for a name and password.
+pub const USER: &str = "jumpstream";
+pub const PASSWORD: &str = "only-for-tests";
+
+/// How long a broker may take to answer: 3 s where it has the machine for itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a client must bring; each is a port of its own, on every broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Nothing: plain text.
+    Plain,
+    /// Trust in [`Certificates::ca`].
+    Tls,
+    /// That, and a certificate that the same authority has signed.
+    MutualTls,
+    /// [`USER`] and [`PASSWORD`] over plain text; PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    Sasl,
+    /// That over TLS.
+    SaslTls,
+}
+
+/// Each listener with the name and the protocol that Kafka's settings give it; a broker's ports are in this order.
+const LISTENERS: [(Listener, &str, &str); 5] = [
+    (Listener::Plain, "PLAIN", "PLAINTEXT"),
+    (Listener::Tls, "TLS", "SSL"),
+    (Listener::MutualTls, "MUTUAL_TLS", "SSL"),
+    (Listener::Sasl, "SASL", "SASL_PLAINTEXT"),
+    (Listener::SaslTls, "SASL_TLS", "SASL_SSL"),
+];
+
+/// The image of Kafka, or none after saying why `test` is skipped.
+///
+/// # Panics
+/// Without an image, where `JUMPSTREAM_TEST_REQUIRE_SERVICES=1`.
+pub fn service_or_skip(test: &str) -> Option<String> {
+    if let Some(image) = std::env::var("JUMPSTREAM_TEST_KAFKA_IMAGE").ok().filter(|image| !image.is_empty()) {
+        return Some(image);
+    }
+    let missing =
+        format!("{test}: no Docker with an image of Kafka; run scripts/services, then `. target/services.env`");
+    assert!(std::env::var("JUMPSTREAM_TEST_REQUIRE_SERVICES").as_deref() != Ok("1"), "{missing}");
+    #[expect(clippy::explicit_write, reason = "the harness keeps what eprintln! says in a test that passes to itself")]
+    writeln!(std::io::stderr(), "SKIPPED {missing}").unwrap();
+    None
+}
+
+/// `name`, never given before on any broker: for topics, groups and transactional ids on the shared one.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One broker, its ports and its certificates.
+pub struct Kafka {
+    container: Container,
+    ports: [u16; LISTENERS.len()],
+    certificates: Certificates,
+}
+
+impl Kafka {
+    /// The broker that tests share, each with [`unique`] names of its own.
+    pub async fn shared(test: &str) -> Option<&'static Kafka> {
+        static SHARED: OnceCell<Kafka> = OnceCell::const_new();
+        let image = service_or_skip(test)?;
+        Some(SHARED.get_or_init(|| Kafka::start(image, "")).await)
+    }
+
+    /// A broker for this test alone; `properties` are further lines of its server.properties.
+    pub async fn own(test: &str, properties: &str) -> Option<Kafka> {
+        Some(Kafka::start(service_or_skip(test)?, properties).await)
+    }
+
+    async fn start(image: String, properties: &str) -> Kafka {
+        let certificates = Certificates::generate();
+        let mut attempt = 1;
+        let (container, ports) = loop {
+            let ports = free_ports();
+            match Container::start(&plan(&image, &ports, &certificates, properties)).await {
+                Ok(container) => break (container, ports),
+                // Another process may have taken a port between our look and the start.
+                Err(_) if attempt < 5 => attempt += 1,
+                Err(error) => panic!("starting Kafka from {image}: {error}"),
+            }
+        };
+        let kafka = Kafka { container, ports, certificates };
+        kafka.await_ready().await;
+        kafka
+    }
+
+    /// `host:port` of the plain listener.
+    pub fn bootstrap(&self) -> String {
+        self.bootstrap_of(Listener::Plain)
+    }
+
+    /// `host:port` of a listener; the same for as long as the broker lives.
+    pub fn bootstrap_of(&self, listener: Listener) -> String {
+        let place = LISTENERS.iter().position(|(each, _, _)| *each == listener).expect("every listener is listed");
+        format!("127.0.0.1:{}", self.ports[place])
+    }
+
+    /// Those of the TLS listeners and of their clients.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// Kills the broker as `kill -9` does; returns when it is gone.
+    pub async fn kill(&self) {
+        self.container.kill().await;
+    }
+
+    /// Starts a killed broker: the same data, the same addresses. Returns when it answers.
+    pub async fn start_again(&self) {
+        self.container.start_again().await;
+        self.await_ready().await;
+    }
+
+    /// Freezes the broker: connections stay open, nothing is answered.
+    pub async fn pause(&self) {
+        self.container.pause().await;
+    }
+
+    /// Lets a paused broker go on.
+    pub async fn unpause(&self) {
+        self.container.unpause().await;
+    }
+
+    /// Creates a topic (`configs` as `("max.message.bytes", "1000")`); returns when it can be written to.
+    pub async fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in configs {
+            topic = topic.set(key, value);
+        }
+        let results = self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
+        results[0].as_ref().unwrap();
+        self.await_metadata("the topic is there", |all| leaders(all, name) == partitions as usize).await;
+    }
+
+    /// Deletes a topic; returns when the broker knows it no more.
+    pub async fn delete_topic(&self, name: &str) {
+        let results = self.admin().delete_topics(&[name], &AdminOptions::new()).await.unwrap();
+        results[0].as_ref().unwrap();
+        self.await_metadata("the topic is gone", |all| all.topics().iter().all(|each| each.name() != name)).await;
+    }
+
+    /// All that a consumer with `read_committed` gets of a topic, by partition and offset.
+    ///
+    /// First waits until no transaction is open in it: a commit is answered before its last marker is written.
+    pub async fn read_all(&self, topic: &str) -> Vec<Message> {
+        reader::read(self.bootstrap(), topic, reader::View::Settled).await
+    }
+
+    /// As [`Kafka::read_all`], but what is visible now, while transactions may be open.
+    pub async fn read_visible(&self, topic: &str) -> Vec<Message> {
+        reader::read(self.bootstrap(), topic, reader::View::Committed).await
+    }
+
+    /// As [`Kafka::read_visible`], with what was aborted and what is still open.
+    pub async fn read_uncommitted(&self, topic: &str) -> Vec<Message> {
+        reader::read(self.bootstrap(), topic, reader::View::Uncommitted).await
+    }
+
+    /// What Kafka's own console consumer prints of a topic's first `count` committed messages: a line each of
+    /// timestamp, partition, offset, headers, key and value, separated by tabs.
+    pub async fn console_consume(&self, topic: &str, count: usize) -> Vec<String> {
+        let command = format!(
+            "java -cp /opt/kafka/libs/* org.apache.kafka.tools.consumer.ConsoleConsumer \
+             --bootstrap-server localhost:9092 --topic {topic} --from-beginning --isolation-level read_committed \
+             --max-messages {count} --timeout-ms 60000 --property print.timestamp=true \
+             --property print.partition=true --property print.offset=true --property print.headers=true \
+             --property print.key=true"
+        );
+        let printed = self.container.run(command.split_whitespace().map(str::to_owned).collect()).await;
+        printed.lines().map(str::to_owned).collect()
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().unwrap()
+    }
+
+    /// Returns when clients are answered and every partition has its leader.
+    async fn await_ready(&self) {
+        self.await_metadata("Kafka answers", |all| {
+            let mut partitions = all.topics().iter().flat_map(|topic| topic.partitions());
+            !all.brokers().is_empty() && partitions.all(|each| each.leader() >= 0)
+        })
+        .await;
+    }
+
+    /// Asks the broker until its metadata suits.
+    async fn await_metadata(&self, what: &str, suits: impl Fn(&Metadata) -> bool) {
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                assert!(self.container.is_running().await, "Kafka ended: {}", self.container.log().await);
+                if reader::metadata(self.bootstrap()).await.is_some_and(|metadata| suits(&metadata)) {
+                    break;
+                }
+            }
+        });
+        if found.await.is_err() {
+            panic!("waited {PATIENCE:?} in vain until {what}; its log: {}", self.container.log().await);
+        }
+    }
+}
+
+/// How many of a topic's partitions have a leader.
+fn leaders(metadata: &Metadata, topic: &str) -> usize {
+    let topics = metadata.topics().iter().filter(|each| each.name() == topic);
+    topics.flat_map(|each| each.partitions()).filter(|each| each.leader() >= 0).count()
+}
+
+fn plan(image: &str, ports: &[u16], certificates: &Certificates, properties: &str) -> Plan {
+    let listeners = LISTENERS.iter().zip(ports).map(|((_, name, protocol), port)| format!("{name}:{protocol}:{port}"));
+    Plan {
+        image: image.to_owned(),
+        command: ["bash", "/jumpstream/kafka-start"].map(str::to_owned).to_vec(),
+        environment: vec![
+            // Ready with two thirds of the processor time; a broker this short-lived never repays a better compiler.
+            ("JVM", "-Xms256m -Xmx768m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC".to_owned()),
+            ("ADVERTISED", "127.0.0.1".to_owned()),
+            ("LISTENERS", listeners.collect::<Vec<_>>().join(",")),
+            ("CLIENT_AUTH", "MUTUAL_TLS".to_owned()),
+            ("PEM", "/jumpstream".to_owned()),
+            ("SASL_USER", USER.to_owned()),
+            ("SASL_PASSWORD", PASSWORD.to_owned()),
+            ("PROPERTIES", properties.to_owned()),
+        ],
+        files: vec![
+            ("/jumpstream/kafka-start", include_str!("../../scripts/kafka-start").to_owned()),
+            ("/jumpstream/ca.pem", certificates.ca_pem.clone()),
+            ("/jumpstream/server.pem", certificates.server_pem.clone()),
+        ],
+        ports: ports.to_vec(),
+    }
+}
