@@ -12,10 +12,10 @@ use jumpstream::sink::{DeadLetters as _, Error, Refused, Sink as _};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
-use rdkafka::{Offset, TopicPartitionList};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::{DEADLINE, eventually, record, records};
 
@@ -70,10 +70,10 @@ async fn read(cluster: &Cluster, count: usize) -> Vec<OwnedMessage> {
     }
     consumer.assign(&all).unwrap();
     tokio::task::spawn_blocking(move || {
-        let deadline = std::time::Instant::now() + DEADLINE;
+        let deadline = jumpstream::clock::uptime() + DEADLINE;
         let mut messages = Vec::new();
         while messages.len() < count {
-            assert!(std::time::Instant::now() < deadline, "{} of {count} messages arrived", messages.len());
+            assert!(jumpstream::clock::uptime() < deadline, "{} of {count} messages arrived", messages.len());
             if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
                 messages.push(message.detach());
             }
@@ -224,22 +224,17 @@ async fn no_answer_of_a_broker_loses_a_record() {
         RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
         RD_KAFKA_RESP_ERR_UNKNOWN,
     ];
-    let mut tries = tokio::task::JoinSet::new();
-    for answer in answers {
-        tries.spawn(async move {
-            let cluster = cluster(2);
-            let sink = sink(&cluster);
-            let records = records(0..100);
-            assert_eq!(sink.deliver(&records[..10]).await.unwrap(), []);
-            cluster.request_errors(RDKafkaApiKey::Produce, &[answer; 3]);
-            assert_eq!(done(deliver(&sink, &records[10..])).await, [], "{answer:?}");
-            assert_eq!(sink.trouble(), None, "{answer:?}");
-            assert_holds(&read(&cluster, records.len()).await, &records);
-        });
-    }
-    while let Some(tried) = tries.join_next().await {
-        tried.unwrap();
-    }
+    let tries = answers.map(|answer| async move {
+        let cluster = cluster(2);
+        let sink = sink(&cluster);
+        let records = records(0..100);
+        assert_eq!(sink.deliver(&records[..10]).await.unwrap(), []);
+        cluster.request_errors(RDKafkaApiKey::Produce, &[answer; 3]);
+        assert_eq!(done(deliver(&sink, &records[10..])).await, [], "{answer:?}");
+        assert_eq!(sink.trouble(), None, "{answer:?}");
+        assert_holds(&read(&cluster, records.len()).await, &records);
+    });
+    futures::future::join_all(tries).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
