@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::flight::{Context, Failure, Flight};
-use super::inspect::{Topic, inspect, look, open, sentence};
+use super::inspect::{Topic, inspect, look, open, sentence, tells};
 use super::{Inspection, Settings, config};
 use crate::clock;
 use crate::record::Reason;
@@ -361,7 +361,7 @@ impl Watch<'_> {
             return;
         }
         match self.line.context.heard() {
-            Some((code, reason)) if explains(code) => {
+            Some((code, reason)) if tells(code) => {
                 wait.until(sentence(self.settings, code, &reason));
                 if silent > STALL {
                     self.since = clock::uptime();
@@ -386,11 +386,6 @@ impl Watch<'_> {
             self.line.purge();
         }
     }
-}
-
-/// Whether this alone says why no broker answers.
-fn explains(code: Code) -> bool {
-    matches!(code, Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve)
 }
 
 /// Why nothing is acknowledged, as far as a look at the brokers shows.
