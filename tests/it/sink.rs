@@ -1,5 +1,6 @@
 //! The sinks: what they write, what they wait for, and that nothing is lost meanwhile.
 
+mod broker;
 mod file;
 mod kafka;
 mod stdout;

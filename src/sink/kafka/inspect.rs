@@ -9,13 +9,20 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::flight::Context;
 use super::{Settings, config};
+use crate::clock;
 use crate::sink::trouble::quote;
+
+/// How long the limit is asked for once the brokers have answered: one that knows no such request stays silent.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a client waits for brokers before it listens to what was said meanwhile.
+const TURN: Duration = Duration::from_secs(1);
 
 /// What a look at the brokers and the topic showed; an error is a sentence for the operator, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +55,7 @@ pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
     let look = tokio::task::spawn_blocking(move || {
         let mut inspection = look(&settings, within);
         if let Some(Ok(topic)) = &mut inspection.topic {
-            topic.max_message_bytes = runtime.block_on(limit(&settings, within));
+            topic.max_message_bytes = runtime.block_on(limit(&settings, within.min(LIMIT)));
         }
         inspection
     });
@@ -66,19 +73,39 @@ pub(super) fn look(settings: &Settings, within: Duration) -> Inspection {
         Ok(client) => client,
         Err(fault) => return unreachable(fault),
     };
-    match client.client().fetch_metadata(Some(&settings.topic), within) {
+    match ask(&client, &settings.topic, within) {
         Ok(metadata) => Inspection {
             brokers: Ok(metadata.brokers().len()),
             topic: metadata.topics().first().map(|topic| describe(settings, topic)),
         },
         Err(fault) => {
-            // The reason why no broker could be reached waits in the client's queue.
-            client.poll(Duration::ZERO);
             let code = fault.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             let (code, reason) = context.heard().unwrap_or_else(|| (code, quote(&fault.to_string())));
             unreachable(sentence(settings, code, &reason))
         }
     }
+}
+
+/// Asks in short turns, for why no broker answers is heard only in between; once that is known, one more is enough.
+fn ask(client: &BaseProducer<Context>, topic: &str, within: Duration) -> Result<Metadata, KafkaError> {
+    let deadline = clock::uptime() + within;
+    loop {
+        let known = client.context().heard().is_some_and(|(code, _)| tells(code));
+        let left = deadline.saturating_sub(clock::uptime());
+        match client.client().fetch_metadata(Some(topic), left.min(TURN)) {
+            Err(_) if !known && left > TURN => client.poll(Duration::from_millis(10)),
+            answer => {
+                client.poll(Duration::from_millis(10));
+                return answer;
+            }
+        }
+    }
+}
+
+/// Whether this alone says why no broker answers.
+pub(super) fn tells(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve)
 }
 
 fn describe(settings: &Settings, topic: &MetadataTopic) -> Result<Topic, String> {

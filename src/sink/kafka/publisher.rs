@@ -12,12 +12,12 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::flight::{Context, Failure, Flight};
-use super::inspect::{Topic, inspect, look, open, sentence};
+use super::inspect::{Topic, inspect, look, open, sentence, tells};
 use super::{Inspection, Settings, config};
 use crate::clock;
 use crate::record::Reason;
 use crate::retry::Schedule;
-use crate::sink::trouble::{Trouble, Wait, quote};
+use crate::sink::trouble::{Trouble, Wait};
 use crate::sink::{Error, Refused};
 
 /// How long nothing may be acknowledged before we ask why.
@@ -141,9 +141,8 @@ impl Publisher {
             match broken {
                 None => wait.over(),
                 Some(code) => {
-                    // A purge is our own doing, and its cause has been said.
-                    if !matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
-                        wait.until(self.explain(&line, code));
+                    if let Some(fault) = self.explain(&line, code) {
+                        wait.until(fault);
                     }
                     self.renew(&line).await;
                     tokio::time::sleep(pauses.pause()).await;
@@ -240,15 +239,18 @@ impl Publisher {
         Refused { index, reason, explanation }
     }
 
-    fn explain(&self, line: &Line, code: Code) -> String {
+    /// What broke; none where we gave the records back ourselves, whose cause has been said.
+    fn explain(&self, line: &Line, code: Code) -> Option<String> {
         match line.producer().client().fatal_error() {
-            Some((code, reason)) if code != Code::ClusterAuthorizationFailed => format!(
-                "the producer for {} broke ({code}: {}); a new one sends again what had no answer",
-                self.settings.brokers(),
-                quote(&reason)
-            ),
-            Some((code, _)) => sentence(&self.settings, code, ""),
-            None => sentence(&self.settings, code, &code.to_string()),
+            Some((Code::ClusterAuthorizationFailed, _)) => {
+                Some(sentence(&self.settings, Code::ClusterAuthorizationFailed, ""))
+            }
+            Some((code, _)) => Some(format!(
+                "the producer for {} broke ({code}); a new one sends again what has no answer",
+                self.settings.brokers()
+            )),
+            None if matches!(code, Code::PurgeQueue | Code::PurgeInflight) => None,
+            None => Some(sentence(&self.settings, code, &code.to_string())),
         }
     }
 }
@@ -359,7 +361,7 @@ impl Watch<'_> {
             return;
         }
         match self.line.context.heard() {
-            Some((code, reason)) if explains(code) => {
+            Some((code, reason)) if tells(code) => {
                 wait.until(sentence(self.settings, code, &reason));
                 if silent > STALL {
                     self.since = clock::uptime();
@@ -384,11 +386,6 @@ impl Watch<'_> {
             self.line.purge();
         }
     }
-}
-
-/// Whether this alone says why no broker answers.
-fn explains(code: Code) -> bool {
-    matches!(code, Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve)
 }
 
 /// Why nothing is acknowledged, as far as a look at the brokers shows.
