@@ -23,7 +23,7 @@ use crate::exit_code::ExitCode;
 use crate::ledger::StreamKey;
 use crate::server::Server;
 use crate::sink;
-use crate::store::{self, Store};
+use crate::store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::{Board, StreamStatus};
 use crate::{clock, server, source, stream};
@@ -45,7 +45,6 @@ pub struct App {
 /// What every stream uses.
 struct Shared {
     route: Arc<Route>,
-    store: Arc<dyn Store>,
     metrics: Metrics,
     board: Board,
     settings: crate::plan::Settings,

@@ -27,7 +27,6 @@ use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
 use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
-use crate::store::Store;
 use report::Report;
 pub use report::Telemetry;
 
@@ -36,6 +35,8 @@ const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 4 << 20;
 /// Failures in a row after which a paged read begins anew, since its cursor may be what fails.
 const CURSOR_TRIES: u32 = 5;
+/// From so many failures in a row on they are told.
+const NEWS: u32 = 3;
 /// Rising pauses between failed requests.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(60);
 
@@ -49,7 +50,6 @@ pub struct Stream {
     /// Where coverage begins for a stream first seen at the server's time given; asked at each start, since the
     /// configuration may have moved it earlier.
     pub start: Arc<dyn Fn(Time) -> Time + Send + Sync>,
-    pub store: Arc<dyn Store>,
     pub route: Arc<Route>,
     pub telemetry: Telemetry,
     /// How often a checkpoint that holds no event is saved.
@@ -63,26 +63,8 @@ pub struct Stream {
 pub enum Error {
     #[error(transparent)]
     Commit(#[from] commit::Error),
-    #[error(transparent)]
-    Store(#[from] crate::store::Error),
     #[error("the commit's task ended: {0}")]
     Task(String),
-}
-
-impl Error {
-    /// Whether it concerns this stream alone, so that the others go on: an event that nothing takes, a ledger that
-    /// can't be read.
-    fn is_of_one_stream(&self) -> bool {
-        use crate::sink::Error::{DeadLetterRefused, NoDeadLetter};
-        use crate::store::Error::Damaged;
-        match self {
-            Error::Commit(commit::Error::Sink(error)) => {
-                matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. })
-            }
-            Error::Commit(commit::Error::Store(error)) | Error::Store(error) => matches!(error, Damaged { .. }),
-            Error::Task(_) => false,
-        }
-    }
 }
 
 impl Stream {
@@ -97,7 +79,7 @@ impl Stream {
         let ended = stream.clone().read(&mut report).await;
         report.ended(&ended);
         match ended {
-            Err(error) if error.is_of_one_stream() => {
+            Err(Error::Commit(error)) if error.is_of_one_stream() => {
                 stream.until_shutdown(std::future::pending::<()>()).await;
                 Ok(())
             }
@@ -107,7 +89,7 @@ impl Stream {
 
     async fn read(self: Arc<Self>, report: &mut Report) -> Result<(), Error> {
         let Some(now) = self.server_time(report).await else { return Ok(()) };
-        let mut ledger = match self.store.load(&self.key).await? {
+        let mut ledger = match self.route.load(&self.key).await? {
             Some(stored) => Ledger::open(stored),
             None => Ledger::begin(random_key(), now, (self.start)(now)),
         };
@@ -305,7 +287,7 @@ impl<'r> Reading<'r> {
         if error.class() == Class::FutureStart {
             return self.correct_clock(&error).await;
         }
-        self.report.trouble(&error);
+        self.tell_failure(&error);
         // Whatever was read before the failure is not held back by it.
         if self.ledger.has_admitted() {
             self.submit().await?;
@@ -332,6 +314,19 @@ impl<'r> Reading<'r> {
             return self.check_owner().await;
         }
         Ok(Turn::Next)
+    }
+
+    /// What passes at the first or second try is no news.
+    fn tell_failure(&mut self, error: &SourceError) {
+        let passing = match error.class() {
+            Class::Retry { after } => self.failures < NEWS && after.is_none_or(|after| after < PAUSE.end / 4),
+            _ => false,
+        };
+        if passing {
+            tracing::debug!(stream = %self.stream.key, "asking again: {error}");
+        } else {
+            self.report.trouble(error);
+        }
     }
 
     /// The key may have been replaced by another organization's: its events must not fill this ledger.
@@ -390,7 +385,8 @@ impl<'r> Reading<'r> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
         let dead = in_flight.await.map_err(|error| Error::Task(error.to_string()))??;
         if let Some(milestone) = self.coming.take() {
-            self.report.committed(milestone, &dead);
+            let now = self.stream.client.now().unwrap_or_else(clock::wall);
+            self.report.committed(milestone, &dead, now);
         }
         Ok(())
     }

@@ -78,7 +78,6 @@ impl Account {
             names_organization: !self.organizations.is_empty(),
             settings: shared.settings,
             start: Arc::new(move |now| start.resolve(now)),
-            store: shared.store.clone(),
             route: shared.route.clone(),
             telemetry: Telemetry {
                 metrics: shared.metrics.clone(),

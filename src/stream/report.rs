@@ -113,7 +113,7 @@ impl Report {
         Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events }
     }
 
-    pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter]) {
+    pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter], now: Time) {
         for delivery in Delivery::ALL {
             let count = milestone.delivered[delivery as usize];
             self.sinks.iter().for_each(|sink| sink.delivered(delivery, count));
@@ -140,7 +140,7 @@ impl Report {
         if let Some(newest) = milestone.newest {
             self.gauges.saw(newest);
         }
-        self.edge(milestone.edge, milestone.covered);
+        self.edge(milestone.edge, milestone.covered, now);
         self.publish();
     }
 
@@ -149,7 +149,7 @@ impl Report {
     pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, now: Time, settled: bool) {
         if settled {
             let covered = self.covered.borrow().and(ledger.edge()).filter(|_| ledger.gaps().is_empty());
-            self.edge(ledger.edge(), covered);
+            self.edge(ledger.edge(), covered, now);
         }
         let gaps = ledger.gaps();
         let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
@@ -196,17 +196,13 @@ impl Report {
         }
     }
 
-    fn edge(&mut self, edge: Option<Time>, covered: Option<Time>) {
+    /// `now` is the server's, so that no wrong clock of ours shows as lag.
+    fn edge(&mut self, edge: Option<Time>, covered: Option<Time>, now: Time) {
         let Some(edge) = edge else { return };
         self.status.edge = Some(edge);
-        let now = self.now();
         self.status.lag_seconds = Some(now.since(edge).as_secs_f64());
         self.gauges.set_edge(edge, now);
         self.covered.send_if_modified(|own| std::mem::replace(own, covered) != covered);
-    }
-
-    fn now(&self) -> Time {
-        clock::wall()
     }
 
     /// A request failed.
