@@ -18,7 +18,7 @@ pub(super) const TOPIC: &str = "jumpcloud.events";
 const DEAD_TOPIC: &str = "jumpcloud.dead";
 pub(super) const PARTITIONS: i32 = 3;
 /// By how much the API shows new events late at most: far inside the minute that polls look back.
-pub(super) const LATE_MAX: Duration = Duration::from_secs(8);
+pub(super) const LATE_MAX: Duration = Duration::from_secs(5);
 /// A little less than the day that the pipeline wants, which begins some seconds after the emulator's.
 const SPAN: Duration = Duration::from_secs(86_100);
 /// Live events a second: a minute of them stays below half a page, above which polls look back less far.
@@ -40,7 +40,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the events and opens everything; nothing is asked yet.
     pub async fn set(events: u32, seed: u64) -> Result<Stage, Error> {
-        let page_size = (events / 50).clamp(1_000, 10_000);
+        let page_size = (events / 40).clamp(1_000, 10_000);
         let burst = page_size * 3 / 2;
         let emulator = emulator::start(options(events, seed, burst)).await?;
         let kafka = MockCluster::new(1)?;
@@ -88,7 +88,7 @@ fn configuration(api: &str, folder: &Folder, brokers: &str, page_size: u32) -> S
     // A JSON string is a YAML string, whatever the folder is called.
     let path = |name: &str| serde_json::Value::from(folder.path(name).to_string_lossy()).to_string();
     format!(
-        "accounts:\n  - {{endpoint: \"{api}\", api_key: {{file: {key}}}, requests_per_second: 40}}\n\
+        "accounts:\n  - {{endpoint: \"{api}\", api_key: {{file: {key}}}, requests_per_second: 80}}\n\
          poll: {{interval: 1s, page_size: {page_size}, start: 24h}}\n\
          sinks:\n  - {{type: kafka, brokers: [\"{brokers}\"], topic: {TOPIC}, delivery: at_least_once}}\n\
          dead_letter: {{topic: {DEAD_TOPIC}}}\n\

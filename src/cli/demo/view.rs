@@ -84,9 +84,12 @@ impl Frame {
             had: stream.map_or(0, |stream| stream.duplicates),
             delivered: delivered.live + delivered.late + delivered.backfill,
             covered: stream.map_or(0.0, |stream| stream.covered_share),
-            trouble: stream
-                .and_then(|stream| Some((stream.state, stream.reason.clone()?)))
-                .or_else(|| Some((State::Waiting, self.status.reasons.first()?.clone()))),
+            trouble: match self.status.state {
+                "not_ready" => Some((State::Starting, "starting".to_owned())),
+                _ => stream
+                    .and_then(|stream| Some((stream.state, stream.reason.clone()?)))
+                    .or_else(|| Some((State::Waiting, self.status.reasons.first()?.clone()))),
+            },
         }
     }
 
@@ -220,6 +223,7 @@ impl Paint {
     fn state(self, trouble: &Option<(State, String)>) -> String {
         match trouble {
             None => self.green("all is well"),
+            Some((State::Starting, reason)) => reason.clone(),
             Some((State::Blocked, reason)) => self.with(31, &format!("waits: {}", cut(reason, 54))),
             Some((_, reason)) => self.yellow(&format!("waits: {}", cut(reason, 54))),
         }
