@@ -118,6 +118,10 @@ impl App {
             let mut shutdown = shutdown.clone();
             async move { drop(shutdown.wait_for(|ends| *ends).await) }
         };
+        if let Ok((server, page)) = self.server.addresses() {
+            // Says which ports were taken where the configuration left that open.
+            tracing::info!(%server, %page, "listening");
+        }
         let serving = tokio::spawn(self.server.run(ended));
 
         let code = tokio::select! {

@@ -3,14 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
+mod broker;
 mod cli;
 mod clock;
 mod config;
 mod container;
 mod emulator;
 mod event;
+mod field_notes;
 mod kafka;
+mod kill;
 mod ledger;
+mod outage;
+mod process;
 mod random;
 mod reference;
 mod server;
@@ -20,3 +25,4 @@ mod source;
 mod store;
 mod telemetry;
 mod tidy;
+mod waits;
