@@ -1,23 +1,75 @@
-//! jumpstream reads JumpCloud Directory Insights events and publishes every one of them to Kafka or a file.
+//! jumpstream reads JumpCloud Directory Insights events and publishes every one of them to Kafka, a file or standard output.
+//!
+//! ```text
+//!  Directory Insights ──page──▶ source ──events──▶ stream ──new events──▶ record ──▶ commit ──▶ sink   Kafka, file, stdout
+//!         ▲                                        │    ▲                             │
+//!         └──────────── next request ── plan ◀─────┘    └─── ledger ◀── checkpoint ───┴──▶ store  SQLite
+//! ```
+//!
+//! The middle ([`event`], [`ledger`], [`plan`], [`record`]) has no I/O, no clock and no `await`: properties and a
+//! simulation in virtual time test it. [`commit`] is the one place that answers "can I lose an event?".
+//!
+//! # Words
+//! Each has one meaning, in code, messages, metrics and documents.
+//!
+//! - *event*: one Directory Insights object; *page*: one `/events` answer.
+//! - *account*: a credential and its region; *stream*: an organization and a service (`all` by default).
+//! - *coverage*: the time ranges read; *gap*: wanted but not covered; *window*: a stretch of a gap read as one.
+//! - *edge*: the end of the newest time that a live poll read and committed (gaps may lie below it); *overlap*: how far
+//!   behind the edge a poll begins; *lag*: now minus the edge.
+//! - *record*: an event as a sink carries it; *batch*: records and the checkpoint they bring us to; *commit*: batch
+//!   delivered and checkpoint durable; *checkpoint*: the ledger's change since the last commit, which stores fold.
+//! - *ledger*: what a stream has read and delivered; *fingerprint*: the keyed hash of an event's identity in it.
+//! - *duplicate*: an event the ledger already has; *late*: an event delivered after its time had been read, or after an
+//!   outage; *backfill*: time before the stream's first run.
+//! - *dead letter*: an event that a sink will never take, kept elsewhere with the reason.
+//!
+//! Verification is not built yet; its words are kept free for it. *age*: time since a range's end; *shown*: records the
+//! API has shown us, repeats included; *counted*: our number equals the API's; *unsettled*: they still differ;
+//! *verified*: read again in full at the last age and equal; *unprovable*: outside known retention, or nothing shown at
+//! all; *missing*: known to exist, not delivered.
+//!
+//! # Modules
+//! In the order in which they are best read. A module's front door says what it is for and what it never does.
 
+// The wiring, in one screen: configuration, parts, tasks, drain.
 pub mod app;
-pub mod cli;
-pub mod exit_code;
 
-pub mod commit;
-pub mod event;
-pub mod ledger;
-pub mod plan;
-pub mod record;
-pub mod sink;
-pub mod source;
-pub mod store;
+// The loop, and what it asks in which order.
 pub mod stream;
 
-pub mod clock;
+pub mod plan;
+
+pub mod ledger;
+
+// What goes in.
+pub mod source;
+
+pub mod event;
+
+// What comes out.
+pub mod record;
+
+pub mod commit;
+
+pub mod sink;
+
+pub mod store;
+
+// Around it.
+pub mod cli;
+
 pub mod config;
-pub mod retry;
+
 pub mod server;
+
 pub mod telemetry;
 
+pub mod exit_code;
+
+pub mod clock;
+
+pub mod retry;
+
+// The other side of the wire, which shares no code with all of the above.
 pub mod emulator;
