@@ -10,7 +10,7 @@
 //! that no waiting heals.
 //!
 //! # Cancellation
-//! Dropping [`Stream::run`] is a crash: what was not committed is read again.
+//! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
 mod fetch;
 mod report;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Route};
@@ -166,9 +166,11 @@ struct Reading<'r> {
     plan: Plan,
     report: &'r mut Report,
     gathered: Gathered,
-    in_flight: Option<JoinHandle<Result<Vec<DeadLetter>, commit::Error>>>,
+    /// One batch at most; a set, since that ends its task when dropped.
+    in_flight: JoinSet<Result<Vec<DeadLetter>, commit::Error>>,
     schedule: crate::retry::Schedule,
-    failures: u32,
+    /// Failures in a row, of gaps' reads and of polls: a poll that succeeds says nothing of a window's cursor.
+    failures: [u32; 2],
     /// [`clock::uptime`] of the last checkpoint.
     saved_at: Duration,
     /// What the batch in flight brings us to.
@@ -204,9 +206,9 @@ impl<'r> Reading<'r> {
             plan,
             report,
             gathered: Gathered::default(),
-            in_flight: None,
+            in_flight: JoinSet::new(),
             schedule: crate::retry::Schedule::new(PAUSE.start, PAUSE.end),
-            failures: 0,
+            failures: [0; 2],
             saved_at: clock::uptime(),
             coming: None,
         }
@@ -228,8 +230,11 @@ impl<'r> Reading<'r> {
         self.settle().await
     }
 
-    /// Nothing to ask: lets the batch in flight come to its end, then sleeps.
+    /// Nothing to ask: sends off what was admitted, lets it come to its end, then sleeps.
     async fn wait(&mut self, pause: Duration) -> Result<Turn, Error> {
+        if self.ledger.has_admitted() {
+            self.submit().await?;
+        }
         self.settle().await?;
         self.tell();
         Ok(match self.stream.until_shutdown(tokio::time::sleep(pause)).await {
@@ -258,7 +263,7 @@ impl<'r> Reading<'r> {
                 self.plan.interval_read(&buckets);
                 self.succeeded();
             }
-            Some(Err(error)) if error.class() == Class::Refused || self.failures >= CURSOR_TRIES => {
+            Some(Err(error)) if error.class() == Class::Refused || *self.failures() >= CURSOR_TRIES => {
                 tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; the gap is read without");
                 self.plan.interval_refused();
                 self.succeeded();
@@ -270,20 +275,25 @@ impl<'r> Reading<'r> {
 
     /// Tells where the reading stands.
     fn tell(&mut self) {
-        let settled = self.in_flight.is_none() && !self.ledger.has_admitted();
+        let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
         let now = self.stream.client.now().unwrap_or_default();
         self.report.reading(&self.ledger, &self.plan, now, settled);
     }
 
+    /// Of the read asked last.
+    fn failures(&mut self) -> &mut u32 {
+        &mut self.failures[usize::from(self.plan.is_polling())]
+    }
+
     fn succeeded(&mut self) {
-        self.failures = 0;
+        *self.failures() = 0;
         self.schedule.reset();
         self.report.healed();
     }
 
     /// A request failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
-        self.failures += 1;
+        *self.failures() += 1;
         if error.class() == Class::FutureStart {
             return self.correct_clock(&error).await;
         }
@@ -292,7 +302,7 @@ impl<'r> Reading<'r> {
         if self.ledger.has_admitted() {
             self.submit().await?;
         }
-        if self.failures >= CURSOR_TRIES || error.class() == Class::Refused {
+        if *self.failures() >= CURSOR_TRIES || error.class() == Class::Refused {
             self.plan.abandon_read(self.stream.client.now().unwrap_or_default());
         }
         let pause = match error.class() {
@@ -370,20 +380,20 @@ impl<'r> Reading<'r> {
         self.ledger.forget_settled(now);
         let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
         let checkpoint: Checkpoint = self.ledger.checkpoint();
-        self.coming = Some(self.report.milestone(&records, &self.ledger, &self.plan));
+        self.coming = Some(self.report.milestone(&records, &self.ledger));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();
-        self.in_flight = Some(tokio::spawn(async move {
+        self.in_flight.spawn(async move {
             let _timer = stream.telemetry.metrics.commit_timer();
             commit::commit(&stream.route, &stream.key, Batch { records, dead, checkpoint }).await
-        }));
+        });
         Ok(())
     }
 
     /// Waits for the batch in flight.
     async fn settle(&mut self) -> Result<(), Error> {
-        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
-        let dead = in_flight.await.map_err(|error| Error::Task(error.to_string()))??;
+        let Some(ended) = self.in_flight.join_next().await else { return Ok(()) };
+        let dead = ended.map_err(|error| Error::Task(error.to_string()))??;
         if let Some(milestone) = self.coming.take() {
             let now = self.stream.client.now().unwrap_or_else(clock::wall);
             self.report.committed(milestone, &dead, now);
