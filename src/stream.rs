@@ -328,8 +328,9 @@ impl<'r> Reading<'r> {
 
     /// What passes at the first or second try is no news.
     fn tell_failure(&mut self, error: &SourceError) {
+        let failures = *self.failures();
         let passing = match error.class() {
-            Class::Retry { after } => self.failures < NEWS && after.is_none_or(|after| after < PAUSE.end / 4),
+            Class::Retry { after } => failures < NEWS && after.is_none_or(|after| after < PAUSE.end / 4),
             _ => false,
         };
         if passing {
