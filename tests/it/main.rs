@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
+mod check;
 mod cli;
 mod clock;
 mod config;
 mod container;
+mod demo;
 mod emulator;
 mod event;
 mod kafka;
