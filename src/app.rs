@@ -29,6 +29,7 @@ use crate::telemetry::status::{Board, StreamStatus};
 use crate::{clock, server, source, stream};
 use account::Account;
 
+pub(crate) use build::{kafka_sink_settings, source_options};
 pub use catch_up::CatchUp;
 
 /// How long the streams may take to commit what they have once the process is told to end.

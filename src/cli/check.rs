@@ -1,17 +1,28 @@
 //! `jumpstream check`: is everything ready, and if not, what is to be done?
+//!
+//! # Invariants
+//! Disturbs no running instance: takes no lock, joins no group, produces nothing and writes nothing. Every question
+//! has ten seconds. No secret is shown.
+
+mod account;
+mod disk;
+mod kafka;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
+use futures::future::join_all;
 use serde::Serialize;
 
 use super::ConfigFile;
-use crate::config::{self, Config, Fault};
+use crate::config::{self, Config, DeadLetter, Fault, Sink};
 use crate::exit_code::ExitCode;
 
 /// Checks the configuration and everything it needs, a row each, with what to do
 ///
-/// Disturbs nothing: a running instance may use the same configuration. Exits with 78 where a row is red, else with 0.
+/// Disturbs nothing: a running instance may use the same configuration. Exits with 78 where the configuration is at
+/// fault, with 1 where anything else is red, else with 0.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = JSON_HELP)]
 pub struct Args {
@@ -32,8 +43,15 @@ const JSON_HELP: &str = r#"JSON:
     "state": "red",
     "rows": [{"name": "configuration", "state": "red", "finding": "…", "remedy": "…"}]
   }
+  `name` is configuration, state, api, clock, key, organization, licence, services, rate, brokers,
+  topic NAME, record size, file PATH, standard output or dead letters; where there are several
+  accounts, theirs follow the first seven with a space.
   `state` is green, yellow or red; the first is the worst of the rows'.
   `remedy` is null where nothing is to be done."#;
+
+/// How long any one question may take.
+const WITHIN: Duration = Duration::from_secs(10);
+const CONFIGURATION: &str = "configuration";
 
 /// How something is, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -66,20 +84,22 @@ pub struct Report {
 
 /// Asks nothing that a running instance would notice; may be cancelled at any point.
 pub async fn run(args: Args) -> ExitCode {
-    let (config, mut rows) = configuration(&args.config.path);
-    if let (Some(config), false) = (&config, args.offline) {
-        rows.extend(online(config).await);
-    }
-    let report = Report::of(rows);
+    let report = look(&args.config.path, args.offline).await;
     let mut out = std::io::stdout().lock();
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let text = if args.json { report.json() } else { report.table(colour) };
     // A reader that went away (`| head`) has seen what it wanted; the exit code says the rest.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match report.state {
-        State::Red => ExitCode::Configuration,
-        State::Yellow | State::Green => ExitCode::Done,
+    report.exit_code()
+}
+
+/// Everything that can be seen; `offline` leaves out what only others can answer.
+pub async fn look(path: &Path, offline: bool) -> Report {
+    let (config, mut rows) = configuration(path);
+    if let (Some(config), false) = (&config, offline) {
+        rows.extend(online(config).await);
     }
+    Report::of(rows)
 }
 
 /// The rows that need nobody's answer.
@@ -88,21 +108,47 @@ pub fn configuration(path: &Path) -> (Option<Config>, Vec<Row>) {
     let row = |state: State, fault: Fault| {
         let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
         let finding = format!("{}: {key}{}", fault.position(&file), fault.problem);
-        Row { name: "configuration".into(), state, finding, remedy: Some(fault.remedy) }
+        Row { name: CONFIGURATION.into(), state, finding, remedy: Some(fault.remedy) }
     };
     let (config, faults, warnings) = match Config::load(path, &config::environment()) {
         Ok((config, warnings)) => (Some(config), Vec::new(), warnings),
         Err(faults) => (None, faults.faults, faults.warnings),
     };
-    let mut rows: Vec<_> = config.iter().map(|config| Row::green("configuration", describe(config))).collect();
+    let mut rows: Vec<_> = config.iter().map(|config| Row::green(CONFIGURATION, describe(config))).collect();
     rows.extend(faults.into_iter().map(|fault| row(State::Red, fault)));
     rows.extend(warnings.into_iter().map(|warning| row(State::Yellow, warning)));
     (config, rows)
 }
 
-/// The rows that need the API's and the brokers' answers.
-async fn online(_config: &Config) -> Vec<Row> {
-    Vec::new()
+/// The rows that need the API's and the brokers' answers, and the disk's; all at once.
+async fn online(config: &Config) -> Vec<Row> {
+    let config::State::Sqlite { path } = &config.state;
+    let accounts = config.accounts.iter().map(|account| account::rows(account, config));
+    let sinks = config.sinks.iter().map(|sink| sink_rows(sink, config));
+    let (accounts, sinks) = futures::join!(join_all(accounts), join_all(sinks));
+    let mut rows = vec![disk::state(path)];
+    rows.extend(accounts.into_iter().flatten());
+    rows.extend(sinks.into_iter().flatten());
+    if let Some(DeadLetter::File(path)) = &config.dead_letter {
+        rows.push(disk::file("dead letters", path));
+    }
+    rows
+}
+
+async fn sink_rows(sink: &Sink, config: &Config) -> Vec<Row> {
+    match sink {
+        Sink::Kafka(sink) => kafka::rows(sink, config).await,
+        Sink::File(sink) => vec![disk::file(&format!("file {}", sink.path.display()), &sink.path)],
+        Sink::Stdout => vec![Row::green("standard output", "is handed each event as a line")],
+    }
+}
+
+/// An error's sentence and what it says to do; the front doors write the remedy last.
+fn halves(sentence: &str) -> (String, String) {
+    match sentence.rsplit_once("; ") {
+        Some((finding, remedy)) => (finding.to_owned(), remedy.to_owned()),
+        None => (sentence.to_owned(), "correct it and check again".to_owned()),
+    }
 }
 
 fn describe(config: &Config) -> String {
@@ -115,12 +161,32 @@ impl Row {
     pub fn green(name: &str, finding: impl Into<String>) -> Row {
         Row { name: name.into(), state: State::Green, finding: finding.into(), remedy: None }
     }
+
+    /// It works, but probably not as meant.
+    pub fn yellow(name: &str, finding: impl Into<String>, remedy: impl Into<String>) -> Row {
+        Row { name: name.into(), state: State::Yellow, finding: finding.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// It can't work.
+    pub fn red(name: &str, finding: impl Into<String>, remedy: impl Into<String>) -> Row {
+        Row { name: name.into(), state: State::Red, finding: finding.into(), remedy: Some(remedy.into()) }
+    }
 }
 
 impl Report {
     pub fn of(rows: Vec<Row>) -> Report {
         let state = rows.iter().map(|row| row.state).max().unwrap_or(State::Green);
         Report { state, rows }
+    }
+
+    /// A fault of the configuration weighs more: starting again will not help it.
+    pub fn exit_code(&self) -> ExitCode {
+        let red = |row: &&Row| row.state == State::Red;
+        match self.rows.iter().filter(red).map(|row| row.name == CONFIGURATION).reduce(|one, other| one || other) {
+            None => ExitCode::Done,
+            Some(true) => ExitCode::Configuration,
+            Some(false) => ExitCode::Failed,
+        }
     }
 
     /// One object and a line's end.

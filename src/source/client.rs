@@ -50,6 +50,8 @@ struct Clock {
     samples: Samples,
     /// Whether the last `Date` was far from our wall clock.
     skewed: bool,
+    /// The last `Date`, and our wall clock at its receipt.
+    last: Option<(Time, Time)>,
 }
 
 /// How many `Date` headers the API's clock was made of.
@@ -212,6 +214,11 @@ impl Client {
         self.clock().samples
     }
 
+    /// The last `Date` as it came, and our wall clock at its receipt.
+    pub fn clocks(&self) -> Option<(Time, Time)> {
+        self.clock().last
+    }
+
     /// Drops the API's clock after an [`Error::FutureStart`]: the next `Date` counts only as far as our wall clock.
     pub fn reset_clock(&self) {
         self.clock().server.reset(clock::wall(), clock::uptime());
@@ -340,6 +347,7 @@ impl Client {
         let skewed = date.since(ours).max(ours.since(date)) > SKEW;
         let was_skewed = {
             let mut clock = self.clock();
+            clock.last = Some((date, ours));
             match clock.server.sample(date, clock::uptime()) {
                 Sample::Taken => clock.samples.taken += 1,
                 Sample::Ignored => clock.samples.ignored += 1,

@@ -6,6 +6,7 @@
 //! it belongs to the kernel, which releases it however the process ends. Never deletes a file.
 
 mod lock;
+mod look;
 mod rows;
 mod schema;
 
@@ -28,6 +29,7 @@ use crate::store::{Error, Store};
 
 use lock::Lock;
 pub use lock::{FileSystem, file_system};
+pub use look::Look;
 
 /// The pauses between tries while the file can't be written.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -99,6 +101,14 @@ impl SqliteStore {
         std::fs::metadata(path).map_err(|source| Error::File { path: text(path), source })?;
         let connection = schema::connect_to_read(path).map_err(|fault| fault.into_error(path, None))?;
         Ok(Reader { path: path.to_owned(), connection })
+    }
+
+    /// Looks at the file at `path` without touching it: takes no lock, opens nothing to write and creates nothing.
+    ///
+    /// # Errors
+    /// What [`Self::open`] would refuse, as far as that can be seen from outside.
+    pub fn look(path: &Path) -> Result<Look, Error> {
+        look::look(path)
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {

@@ -4,10 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
 mod broker;
+mod check;
 mod cli;
 mod clock;
 mod config;
 mod container;
+mod demo;
 mod emulator;
 mod event;
 mod field_notes;

@@ -5,7 +5,7 @@ mod credentials;
 mod deadlines;
 mod pages;
 mod parser;
-mod server;
+pub mod server;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -190,8 +190,9 @@ impl Play {
         let seconds = clock::uptime().saturating_sub(self.begun).as_secs_f64();
         let activity = self.emulator.activity();
         let mut tally = Tally::of(&issued, &self.consumer.finish().await?);
-        let requests = format!("{} requests, {} of them failed", thousands(activity.requests), failed(&activity));
-        tally.remarks.push(("survived", format!("{requests}: {}", survived(&activity))));
+        let requests = format!("{:>11}   {} of them failed", thousands(activity.requests), failed(&activity));
+        tally.remarks.push(("requests", requests));
+        tally.remarks.push(("survived", survived(&activity)));
         let speed = thousands((tally.delivered as f64 / seconds) as u64);
         tally.remarks.push(("took", format!("{seconds:.0} s, {speed} events/s, troubles and pauses included")));
         Ok(tally)

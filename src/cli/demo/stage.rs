@@ -40,7 +40,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the events and opens everything; nothing is asked yet.
     pub async fn set(events: u32, seed: u64) -> Result<Stage, Error> {
-        let page_size = (events / 40).clamp(1_000, 10_000);
+        let page_size = (events / 30).clamp(1_000, 10_000);
         let burst = page_size * 3 / 2;
         let emulator = emulator::start(options(events, seed, burst)).await?;
         let kafka = MockCluster::new(1)?;
@@ -76,7 +76,7 @@ fn options(events: u32, seed: u64, burst: u32) -> Options {
         late_max: LATE_MAX.into(),
         gzip: true,
         // Else all would be over before it can be watched.
-        latency: Duration::from_millis(60).into(),
+        latency: Duration::from_millis(40).into(),
         fault_share: 0.02,
         faults: vec![Kind::InternalError, Kind::BadGateway, Kind::Unavailable, Kind::CutBody, Kind::EmptyBody],
         ..Options::default()

@@ -12,7 +12,7 @@ use crate::telemetry::status::{State, Status};
 const LINE_EVERY: Duration = Duration::from_secs(2);
 const BAR: usize = 40;
 /// A column of the picture, and the picture's first column.
-const COLUMN: usize = 15;
+const COLUMN: usize = 16;
 const MARGIN: &str = "  ";
 
 /// All that is shown at one moment.
@@ -62,7 +62,10 @@ impl View {
     /// Leaves the last picture where it is.
     pub fn close(self, frame: &Frame) {
         match self {
-            View::Picture { bar, colour } => bar.finish_with_message(frame.picture(Paint { colour })),
+            View::Picture { bar, colour } => {
+                bar.finish_with_message(frame.picture(Paint { colour }));
+                let _ = writeln!(std::io::stdout());
+            }
             mut lines => lines.show(frame),
         }
     }
@@ -175,10 +178,10 @@ pub(super) fn survived(activity: &Activity) -> String {
     let kinds = [
         (of(&[Kind::RateLimited, Kind::RateLimitedDate, Kind::RateLimitedSeconds]), "429"),
         (of(&[Kind::InternalError, Kind::BadGateway, Kind::Unavailable, Kind::GatewayTimeout]), "5xx"),
-        (of(&[Kind::CutBody]), "cut body"),
-        (of(&[Kind::EmptyBody]), "empty answer"),
-        (of(&[Kind::WrongCount]), "wrong count"),
-        (activity.refused, "refused key"),
+        (of(&[Kind::CutBody]), "cut"),
+        (of(&[Kind::EmptyBody]), "empty"),
+        (of(&[Kind::WrongCount]), "miscounted"),
+        (activity.refused, "401"),
     ];
     let met = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} × {name}"));
     let met: Vec<_> = met.collect();

@@ -45,7 +45,7 @@ fn sign(file: &mut File) -> io::Result<()> {
 }
 
 /// What the process that holds the lock wrote into it.
-fn holder(file: File) -> String {
+pub(super) fn holder(file: File) -> String {
     let mut text = String::new();
     let read = file.take(300).read_to_string(&mut text);
     let text = text.trim();
@@ -62,7 +62,7 @@ fn host() -> String {
     if name.is_empty() { "unknown".to_owned() } else { name.to_owned() }
 }
 
-fn lock_path(path: &Path) -> PathBuf {
+pub(super) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
@@ -76,7 +76,7 @@ pub fn folder(path: &Path) -> &Path {
     }
 }
 
-fn refuse_network(path: &Path) -> Result<(), Error> {
+pub(super) fn refuse_network(path: &Path) -> Result<(), Error> {
     let folder = folder(path);
     let found = rustix::fs::statfs(folder).map_err(|errno| match errno {
         rustix::io::Errno::NOENT => {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use crate::store::sqlite::Fault;
 
 /// Marks the file as ours in SQLite's header: "JSLG".
-const APPLICATION_ID: i32 = i32::from_be_bytes(*b"JSLG");
+pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"JSLG");
 
 /// What leads from each format to the next; `user_version` counts those applied.
 const MIGRATIONS: [&str; 1] = ["

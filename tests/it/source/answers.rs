@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jumpstream::source::{Base, Class, Client, Error, IntervalQuery, IntervalUnit, KeySource, Options, Region};
 
-use super::server::{Part, Server, answer};
+use super::server::{Part, Server, answer, untrusted};
 use super::{Fixture, KEY, query};
 
 async fn error(status: u16, headers: &[(&str, &str)], body: &str) -> Error {
@@ -167,23 +167,7 @@ async fn a_refused_connection_is_unreachable() {
 
 #[tokio::test]
 async fn an_untrusted_certificate_is_a_tls_error_with_a_remedy() {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let _ = acceptor.accept(stream).await;
-        }
-    });
+    let url = untrusted().await;
     let server = Server::saying(Vec::new()).await;
     let (mut options, _key) = super::options(&server);
     options.base = Base::Endpoint { url, insecure: false };

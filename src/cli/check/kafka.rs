@@ -1,0 +1,107 @@
+//! The rows of a Kafka sink: its brokers, its topic, and how large a record may be there.
+
+use crate::app::kafka_sink_settings;
+use crate::config::{self, Config, DeadLetter};
+use crate::sink::kafka::{Inspection, Settings, Topic, inspect};
+
+use super::{Row, WITHIN, halves};
+
+/// What a topic takes where nobody set anything (`message.max.bytes`), in bytes.
+const DEFAULT_LIMIT: u64 = 1_048_588;
+
+/// Asks for metadata and the topic's configuration; produces nothing and joins nothing.
+pub(super) async fn rows(sink: &config::Kafka, config: &Config) -> Vec<Row> {
+    let settings = match kafka_sink_settings(sink, config.poll.max_event_bytes) {
+        Ok(settings) => settings,
+        Err(error) => return vec![red("brokers", &error.to_string())],
+    };
+    let dead = match &config.dead_letter {
+        Some(DeadLetter::Topic(topic)) => Some(Settings { topic: topic.clone(), ..settings.clone() }),
+        _ => None,
+    };
+    let (events, letters) = futures::join!(inspect(&settings, WITHIN), async {
+        match &dead {
+            Some(dead) => Some(inspect(dead, WITHIN).await),
+            None => None,
+        }
+    });
+    let mut rows = vec![brokers(&events, &settings)];
+    rows.extend(topic(&events, &settings));
+    rows.extend(size(&events, config));
+    rows.extend(letters.zip(dead).and_then(|(letters, dead)| topic(&letters, &dead)));
+    rows
+}
+
+fn brokers(inspection: &Inspection, settings: &Settings) -> Row {
+    match &inspection.brokers {
+        Ok(1) => Row::green("brokers", format!("1 at {}", settings.brokers.join(","))),
+        Ok(count) => Row::green("brokers", format!("{count} at {}", settings.brokers.join(","))),
+        Err(fault) => red("brokers", fault),
+    }
+}
+
+/// None where no broker could be asked.
+fn topic(inspection: &Inspection, settings: &Settings) -> Option<Row> {
+    let name = format!("topic {}", settings.topic);
+    let Topic { partitions, replicas, leaderless, under_replicated, .. } = match inspection.topic.as_ref()? {
+        Ok(topic) => topic,
+        Err(fault) => return Some(red(&name, fault)),
+    };
+    let (partitions, replicas) = (*partitions, *replicas);
+    Some(match (leaderless, under_replicated, &inspection.brokers) {
+        (1.., _, _) => Row::red(
+            &name,
+            format!("{leaderless} of {partitions} partitions have no leader: nothing can be written to them"),
+            "start the brokers that hold them",
+        ),
+        (0, 1.., _) => Row::yellow(
+            &name,
+            format!("{under_replicated} of {partitions} partitions have replicas out of sync"),
+            "start the other brokers, look at their disks",
+        ),
+        (0, 0, Ok(2..)) if replicas == 1 => Row::yellow(
+            &name,
+            format!("{partitions} partitions, each on one broker only: a lost disk loses events"),
+            "give the topic a replication factor of 3 (kafka-reassign-partitions.sh)",
+        ),
+        _ => Row::green(&name, format!("{partitions} partitions, {replicas} replicas each")),
+    })
+}
+
+/// Whether the topic takes the largest event; none where it could not be asked.
+fn size(inspection: &Inspection, config: &Config) -> Option<Row> {
+    let topic = inspection.topic.as_ref()?.as_ref().ok()?;
+    let largest = config.poll.max_event_bytes;
+    let (limit, known) = match &topic.max_message_bytes {
+        Ok(limit) => (*limit, true),
+        Err(_) => (DEFAULT_LIMIT, false),
+    };
+    if known && limit >= largest {
+        return Some(Row::green(
+            "record size",
+            format!("the topic takes {limit} bytes, an event has at most {largest}"),
+        ));
+    }
+    let takes = match known {
+        true => format!("the topic takes {limit} bytes as compressed"),
+        false => format!("the topic's max.message.bytes is not told; {limit} is usual"),
+    };
+    let raise = format!("raise the topic's max.message.bytes to {largest}");
+    Some(match &config.dead_letter {
+        Some(_) => Row::yellow(
+            "record size",
+            format!("{takes}; a larger event (at most {largest}) becomes a dead letter"),
+            format!("{raise}, or leave it so: events are seldom over 100 KB"),
+        ),
+        None => Row::red(
+            "record size",
+            format!("{takes}; a larger event (at most {largest}) would stop its stream, for there is no dead_letter"),
+            format!("write `dead_letter: {{file: dead.ndjson}}`, or {raise}"),
+        ),
+    })
+}
+
+fn red(name: &str, fault: &str) -> Row {
+    let (finding, remedy) = halves(fault);
+    Row::red(name, finding, remedy)
+}
