@@ -172,6 +172,9 @@ const SAMPLES: usize = 9;
 /// A `Date` further than this from the median is ignored until as many in a row agree.
 const OUTLIER: i64 = 120_000_000_000;
 
+/// How long an offset that the API itself has refuted is not believed again, however many `Date`s agree on it.
+const REFUTED: Duration = Duration::from_secs(3_600);
+
 /// How far behind our wall clock may be and still be heard.
 const SECOND_OPINION: Duration = Duration::from_secs(600);
 
@@ -185,6 +188,8 @@ pub struct ServerClock {
     outliers: VecDeque<i64>,
     /// After a reset: the latest offset that the next sample may give.
     ceiling: Option<i64>,
+    /// What was believed before a reset, and the uptime until which it isn't again.
+    refuted: Option<(i64, Duration)>,
 }
 
 /// What a sample did.
@@ -216,6 +221,11 @@ impl ServerClock {
             }
             return Sample::Taken;
         }
+        let refuted = |(refuted, until): (i64, Duration)| uptime < until && offset.abs_diff(refuted) <= OUTLIER as u64;
+        if self.refuted.is_some_and(refuted) {
+            self.outliers.clear();
+            return Sample::Ignored;
+        }
         if self.outliers.iter().any(|other| other.abs_diff(offset) > OUTLIER as u64) {
             self.outliers.clear();
         }
@@ -238,8 +248,15 @@ impl ServerClock {
 
     /// Forgets every sample, after the API said that our start lies in its future.
     /// The next one is believed only as far as our wall clock: the earlier of the two counts.
+    /// What was believed so far is not believed again for an hour, so that a server whose `Date` stays wrong does not
+    /// lead us from one refusal to the next.
     pub fn reset(&mut self, wall: Time, uptime: Duration) {
-        *self = ServerClock { ceiling: Some(wall.0.saturating_sub(nanos(uptime))), ..ServerClock::default() };
+        let refuted = median(&self.offsets).map(|offset| (offset, uptime + REFUTED));
+        *self = ServerClock {
+            ceiling: Some(wall.0.saturating_sub(nanos(uptime))),
+            refuted: refuted.or(self.refuted),
+            ..ServerClock::default()
+        };
     }
 }
 

@@ -28,7 +28,7 @@ use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
 use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
 use report::Report;
-pub use report::Telemetry;
+pub use report::{Faults, Telemetry};
 
 /// A batch closes at this many records or bytes, in mid-page too.
 const BATCH_RECORDS: usize = 10_000;
@@ -368,6 +368,8 @@ impl<'r> Reading<'r> {
         }
         let Some(now) = self.stream.server_time(self.report).await else { return Ok(Turn::End) };
         self.plan.cut_back(&mut self.ledger, believed.unwrap_or(now), now);
+        // An age was counted back from the wrong time.
+        self.ledger.move_start((self.stream.start)(now));
         Ok(Turn::Next)
     }
 

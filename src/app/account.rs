@@ -11,7 +11,7 @@ use crate::clock;
 use crate::ledger::StreamKey;
 use crate::retry::Schedule;
 use crate::source::{Class, Client, Element, Error as SourceError, EventQuery};
-use crate::stream::{self, Stream, Telemetry};
+use crate::stream::{self, Faults, Stream, Telemetry};
 use crate::telemetry::metrics::AccountMetrics;
 use crate::telemetry::status::{Latch, StreamStatus};
 
@@ -25,6 +25,7 @@ pub(super) struct Account {
     pub organizations: Vec<String>,
     pub services: Vec<String>,
     pub telemetry: AccountMetrics,
+    pub faults: Faults,
 }
 
 impl Account {
@@ -82,6 +83,7 @@ impl Account {
             telemetry: Telemetry {
                 metrics: shared.metrics.clone(),
                 account: self.telemetry.clone(),
+                faults: self.faults.clone(),
                 organization,
                 sinks,
                 status,

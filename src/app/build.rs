@@ -16,6 +16,7 @@ use crate::sink::{DeadLetters, Sink};
 use crate::source::{Base, Client, KeySource, Limits, Options};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
+use crate::stream::Faults;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Board;
 
@@ -82,6 +83,7 @@ fn open_account(account: config::Account, poll: &config::Poll, metrics: &Metrics
         organizations: account.organizations,
         services: account.services,
         telemetry,
+        faults: Faults::default(),
     })
 }
 

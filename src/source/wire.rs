@@ -74,7 +74,8 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 pub(super) fn host(url: &Url) -> String {
-    quote(url.host_str().unwrap_or_default())
+    let host = url.host_str().unwrap_or_default();
+    quote(&url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 pub(super) fn join(base: &Url, path: &str) -> Url {

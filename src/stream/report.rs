@@ -1,5 +1,7 @@
 //! What a stream tells the outside: metrics, its status, and one line where its state changes.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,11 +19,37 @@ use crate::telemetry::status::{Gap, LedgerSize, State, StreamStatus};
 pub struct Telemetry {
     pub metrics: Metrics,
     pub account: AccountMetrics,
+    /// The account's, shared by its streams.
+    pub faults: Faults,
     pub organization: OrganizationMetrics,
     pub sinks: Vec<SinkMetrics>,
     pub status: watch::Sender<StreamStatus>,
     /// Up to where everything since the start is covered and committed; none while there are gaps.
     pub covered: watch::Sender<Option<Time>>,
+}
+
+/// The faults that an account's streams meet at this moment: one that they share is one line of the log.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Faults {
+    /// One more stream meets it; whether it is the first.
+    fn enter(&self, fault: &str) -> bool {
+        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = met.entry(fault.to_owned()).or_default();
+        *streams += 1;
+        *streams == 1
+    }
+
+    fn leave(&self, fault: &str) {
+        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(streams) = met.get_mut(fault) {
+            *streams -= 1;
+            if *streams == 0 {
+                met.remove(fault);
+            }
+        }
+    }
 }
 
 /// What a commit brings: told only once it is durable.
@@ -37,6 +65,9 @@ pub(super) struct Milestone {
 pub(super) struct Report {
     metrics: Metrics,
     account: AccountMetrics,
+    faults: Faults,
+    /// The account's fault that this stream meets.
+    met: Option<String>,
     organization: OrganizationMetrics,
     sinks: Vec<SinkMetrics>,
     gauges: StreamMetrics,
@@ -62,6 +93,8 @@ impl Report {
         Report {
             metrics: telemetry.metrics.clone(),
             account: telemetry.account.clone(),
+            faults: telemetry.faults.clone(),
+            met: None,
             organization: telemetry.organization.clone(),
             sinks: telemetry.sinks.clone(),
             gauges: telemetry.organization.stream(),
@@ -216,7 +249,11 @@ impl Report {
             Class::Retry { .. } | Class::FutureStart => State::Waiting,
             Class::Credential | Class::Refused => State::Blocked,
         };
-        self.state(state, Some(error.to_string()));
+        let of_organization = matches!(
+            error,
+            SourceError::Forbidden { .. } | SourceError::Unlicensed { .. } | SourceError::BadRequest { .. }
+        );
+        self.turn(state, Some(error.to_string()), !of_organization);
     }
 
     /// The key has changed and sees other organizations than this stream's.
@@ -238,12 +275,22 @@ impl Report {
         self.state(State::Stopped, reason);
     }
 
-    /// One line a change, never one a page.
     fn state(&mut self, state: State, reason: Option<String>) {
+        self.turn(state, reason, false);
+    }
+
+    /// One line a change, never one a page; of a fault `of_account`, never one a stream.
+    fn turn(&mut self, state: State, reason: Option<String>, of_account: bool) {
         let changed = self.status.state != state || self.status.reason != reason;
         if changed {
+            let first = self.meet(reason.clone().filter(|_| of_account));
             let (organization, service) = (&self.status.organization, &self.status.service);
             match &reason {
+                Some(reason) if of_account => {
+                    if first {
+                        tracing::warn!(account = self.status.account, state = state.as_str(), "{reason}");
+                    }
+                }
                 Some(reason) => tracing::warn!(organization, service, state = state.as_str(), "{reason}"),
                 None => tracing::info!(organization, service, state = state.as_str(), "stream {}", state.as_str()),
             }
@@ -254,6 +301,18 @@ impl Report {
             (self.status.state, self.status.reason) = (state, reason);
         }
         self.publish();
+    }
+
+    /// Notes the account's fault that this stream meets, if any; whether no other stream had met it.
+    fn meet(&mut self, fault: Option<String>) -> bool {
+        if self.met == fault {
+            return false;
+        }
+        let first = fault.as_ref().is_some_and(|fault| self.faults.enter(fault));
+        if let Some(left) = std::mem::replace(&mut self.met, fault) {
+            self.faults.leave(&left);
+        }
+        first
     }
 
     fn publish(&mut self) {

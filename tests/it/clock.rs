@@ -193,6 +193,20 @@ fn outliers_that_drift_apart_do_not_agree() {
 }
 
 #[test]
+fn what_the_api_has_refuted_is_not_believed_again_for_an_hour() {
+    let (noon, ahead) = (at("2026-03-02T12:00:00Z"), at("2026-03-02T13:00:00Z"));
+    let mut clock = settled(ahead);
+    clock.reset(noon, Duration::ZERO);
+    assert_eq!(clock.sample(ahead, Duration::ZERO), Sample::Taken, "as far as the wall clock");
+    for second in 1..3_600u32 {
+        assert_eq!(clock.sample(ahead + SECOND * second, SECOND * second), Sample::Ignored);
+    }
+    assert_eq!(clock.now(SECOND * 3_600, Time::MAX), Some(noon + SECOND * 3_600));
+    let samples: Vec<Sample> = (3_600..3_609u32).map(|n| clock.sample(ahead + SECOND * n, SECOND * n)).collect();
+    assert_eq!(samples.last(), Some(&Sample::Replaced), "an hour later nine that agree count again");
+}
+
+#[test]
 fn after_a_reset_the_earlier_of_date_and_wall_clock_counts() {
     let noon = at("2026-03-02T12:00:00Z");
     for (date, expected) in [(noon + 3600 * SECOND, noon), (noon - 3600 * SECOND, noon - 3600 * SECOND)] {

@@ -156,7 +156,9 @@ async fn a_fault_of_the_key_is_one_line_however_many_organizations_it_serves() {
 }
 
 async fn an_hour_off(offset: &str) -> (Emulator, Home) {
-    let emulator = emulate(Options { date_offset: offset.parse().unwrap(), rate: 20.0, ..few() }).await;
+    // Almost all of the 24 hours that are wanted, so that an age counted back from the wrong time shows.
+    let span = "1430m".parse().unwrap();
+    let emulator = emulate(Options { date_offset: offset.parse().unwrap(), rate: 20.0, span, ..few() }).await;
     let home = Home::new(Settings::of(&emulator));
     catch_up_and_compare(&emulator, &home).await;
     let mut process = home.start(&[]);

@@ -26,7 +26,7 @@ async fn ten_faults_of_a_configuration_are_all_named_at_once() {
     let log = process.log();
     let keys = [
         "accounts[0].region",
-        "accounts[0].api_key",
+        "accounts[0].api_key.file",
         "accounts[0].services[1]",
         "accounts[0].requests_per_second",
         "poll.interval",
