@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod config;
 mod container;
+mod docs;
 mod emulator;
 mod event;
 mod kafka;
