@@ -23,7 +23,7 @@ use crate::exit_code::ExitCode;
 use crate::ledger::StreamKey;
 use crate::server::Server;
 use crate::sink;
-use crate::store::{self, Store};
+use crate::store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::{Board, StreamStatus};
 use crate::{clock, server, source, stream};
@@ -45,7 +45,6 @@ pub struct App {
 /// What every stream uses.
 struct Shared {
     route: Arc<Route>,
-    store: Arc<dyn Store>,
     metrics: Metrics,
     board: Board,
     settings: crate::plan::Settings,
@@ -77,29 +76,56 @@ pub enum Error {
 }
 
 impl App {
-    /// Runs until a signal ends it, or until it has caught up where that is asked for.
+    /// Runs until a signal ends it, or until it has caught up where that is asked for. Shows its progress.
     pub async fn run(self, catch_up: Option<CatchUp>) -> ExitCode {
-        let (end, shutdown) = watch::channel(false);
         let (opened, streams) = mpsc::unbounded_channel();
-        let mut accounts = JoinSet::new();
         let count = self.accounts.len();
+        let mut progress = JoinSet::new();
+        progress.spawn(progress::show(self.board()));
+        let end = async move {
+            // Goes when this future does, before the drain speaks.
+            let _progress = progress;
+            tokio::select! {
+                () = first_signal() => told_to_end(),
+                code = catch_up::wait(catch_up, streams, count) => code,
+            }
+        };
+        self.serve(opened, end).await
+    }
+
+    /// Runs until `end` is ready, whose exit code it gives, or until a fault ends it. Says nothing but its log.
+    pub async fn run_until(self, end: impl Future<Output = ExitCode>) -> ExitCode {
+        let (opened, _) = mpsc::unbounded_channel();
+        self.serve(opened, end).await
+    }
+
+    /// Where the parts report; it stays true while the app runs.
+    pub fn board(&self) -> Board {
+        self.shared.board.clone()
+    }
+
+    async fn serve(self, opened: mpsc::UnboundedSender<Opened>, until: impl Future<Output = ExitCode>) -> ExitCode {
+        let (end, shutdown) = watch::channel(false);
+        let mut accounts = JoinSet::new();
         for account in self.accounts {
             accounts.spawn(account.serve(self.shared.clone(), shutdown.clone(), opened.clone()));
         }
         drop(opened);
         let side =
             self.kafka.into_iter().map(|settings| tokio::spawn(build::reach(settings, self.shared.board.clone())));
-        let mut side: Vec<_> = side.collect();
-        side.push(tokio::spawn(progress::show(self.shared.board.clone())));
+        let side: Vec<_> = side.collect();
         let ended = {
             let mut shutdown = shutdown.clone();
             async move { drop(shutdown.wait_for(|ends| *ends).await) }
         };
+        if let Ok((server, page)) = self.server.addresses() {
+            // Says which ports were taken where the configuration left that open.
+            tracing::info!(%server, %page, "listening");
+        }
         let serving = tokio::spawn(self.server.run(ended));
 
         let code = tokio::select! {
-            () = first_signal() => told_to_end(),
-            code = catch_up::wait(catch_up, streams, count) => code,
+            code = until => code,
             code = first_fault(&mut accounts) => code,
         };
         end.send_replace(true);

@@ -37,19 +37,20 @@ pub trait Transactional: Send + Sync {
     async fn commit(&self, stream: &StreamKey, records: &[Record], checkpoint: &Checkpoint) -> Result<(), Error>;
 }
 
-/// Where batches go.
+/// Where batches go, and where the ledger comes back from.
 pub struct Route {
     pub sinks: Vec<Arc<dyn Sink>>,
     pub dead_letters: Option<Arc<dyn DeadLetters>>,
-    pub ledger: Ledger,
+    pub store: Arc<dyn Store>,
+    /// Takes the store's place in a commit.
+    pub transaction: Option<Arc<dyn Transactional>>,
 }
 
-/// What makes a batch final.
-pub enum Ledger {
-    /// Events, then checkpoint.
-    Store(Arc<dyn Store>),
-    /// Both in one transaction.
-    Transaction(Arc<dyn Transactional>),
+impl Route {
+    /// What all commits of `stream` have come to; none for a stream never seen.
+    pub async fn load(&self, stream: &StreamKey) -> Result<Option<Checkpoint>, Error> {
+        Ok(self.store.load(stream).await?)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,18 @@ pub enum Error {
     Sink(#[from] sink::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    /// Whether it concerns one stream alone, so that others may go on: an event that nothing takes, a ledger that
+    /// can't be read. Any other would meet every stream.
+    pub fn is_of_one_stream(&self) -> bool {
+        use sink::Error::{DeadLetterRefused, NoDeadLetter};
+        match self {
+            Error::Sink(error) => matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. }),
+            Error::Store(error) => matches!(error, store::Error::Damaged { .. }),
+        }
+    }
 }
 
 /// Makes `batch` final, and gives what became dead letters.
@@ -73,9 +86,9 @@ pub async fn commit(route: &Route, stream: &StreamKey, batch: Batch) -> Result<V
         }
     }
     bury(route, &dead).await?;
-    match &route.ledger {
-        Ledger::Store(store) => store.save(stream, &checkpoint).await?,
-        Ledger::Transaction(transaction) => transaction.commit(stream, &records, &checkpoint).await?,
+    match &route.transaction {
+        None => route.store.save(stream, &checkpoint).await?,
+        Some(transaction) => transaction.commit(stream, &records, &checkpoint).await?,
     }
     Ok(dead)
 }

@@ -31,6 +31,7 @@ mod template;
 mod time;
 mod world;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -50,7 +51,7 @@ pub use time::Span;
 
 use control::Walk;
 use serve::Shared;
-use world::World;
+use world::{World, locked};
 
 /// How long requests in flight may take to end when the emulator stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -72,6 +73,17 @@ pub struct Emulator {
     world: Arc<World>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
+}
+
+/// What it was asked, and what went wrong with that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// All that came, failed ones included.
+    pub requests: u64,
+    /// Those whose key was refused.
+    pub refused: u64,
+    /// How many requests each kind of trouble struck.
+    pub faults: BTreeMap<Kind, u64>,
 }
 
 /// Makes the data set, then listens. Dropping the future before it is done leaves nothing behind.
@@ -120,6 +132,12 @@ impl Emulator {
         dataset.organizations.iter().map(|organization| organization.len()).sum()
     }
 
+    /// As [`Self::records`], without the stored duplicates.
+    pub fn events(&self) -> usize {
+        let dataset = self.world.dataset(self.world.clock.now());
+        dataset.organizations.iter().map(|organization| organization.distinct()).sum()
+    }
+
     /// What its clock shows.
     pub fn now(&self) -> jiff::Timestamp {
         time::timestamp_of(self.world.clock.now())
@@ -139,6 +157,23 @@ impl Emulator {
     /// Puts `key` in the first key's place, which is refused from now on.
     pub fn rotate_key(&self, key: &str) {
         self.world.rotate(None, key);
+    }
+
+    /// Lets the next request fail in this way, after those that were ordered before.
+    pub fn fail_next(&self, kind: Kind) {
+        locked(&self.world.faults).order(kind);
+    }
+
+    /// What it was asked so far.
+    pub fn activity(&self) -> Activity {
+        let (requests, refused) = locked(&self.world.journal).sums();
+        Activity { requests, refused, faults: locked(&self.world.faults).struck() }
+    }
+
+    /// From now on no event comes by itself; those that have come may still become visible later.
+    pub fn end_arrivals(&self) {
+        let now = self.world.clock.now();
+        self.world.dataset_mut().end_arrivals(now);
     }
 
     /// Serves until `shutdown` is done, then stops. Cancelling stops it without waiting.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::event::Event;
-use crate::ledger::Ledger;
+use crate::ledger::{Coverage, Ledger};
 use crate::record::Delivery;
 use cut::{Cuts, Unit};
 use read::{PageEnd, Read, Reading, Standing};
@@ -43,6 +43,17 @@ pub struct Settings {
     pub interval: Duration,
     /// Events asked for at once, 1 to 10,000.
     pub page_size: u32,
+}
+
+/// What became of an event that a page showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// To be delivered.
+    New(Delivery),
+    /// The ledger has it.
+    Known,
+    /// Before the start, or outside what the read was for: another read's business.
+    Outside,
 }
 
 /// What to ask next.
@@ -80,6 +91,8 @@ pub struct Plan {
     unpageable: Vec<(Range<Time>, Time)>,
     /// Set where known future-dated events fill pages: when the time behind [`FUTURE`] is read next.
     crowded: Option<Time>,
+    /// The last poll could not be paged: the edge lies a whole overlap behind, and windows read what is before it.
+    edge_is_old: bool,
 }
 
 impl Plan {
@@ -93,12 +106,15 @@ impl Plan {
             cuts: Cuts::default(),
             unpageable: Vec::new(),
             crowded: None,
+            edge_is_old: false,
         }
     }
 
     /// What to ask at the server's time `now`.
     pub fn next(&mut self, ledger: &mut Ledger, now: Time) -> Ask {
-        if self.live.is_none() && now >= self.poll_due {
+        // Where the clock was set back, what is due lies further ahead than we ever put it.
+        let due = now >= self.poll_due || self.poll_due > now + self.settings.interval;
+        if self.live.is_none() && due {
             self.live = Some(self.poll(ledger, now));
             self.poll_due = now + self.settings.interval;
         }
@@ -130,15 +146,17 @@ impl Plan {
             None => now - OVERLAP.end,
         };
         // Where the clock fell behind the edge, a bound would end the poll before it begins.
-        let bound = Some(now + FUTURE).filter(|to| from < *to && self.crowded.is_some_and(|due| now < due));
+        let crowded = self.crowded.is_some_and(|due| now < due && due <= now + CROWDED_EVERY);
+        let bound = Some(now + FUTURE).filter(|to| from < *to && crowded);
         Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bound)
     }
 
     /// Takes the next window off the newest gap, or asks how full that gap is.
     fn open_window(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
-        self.unpageable.retain(|(_, again)| now < *again);
+        self.unpageable.retain(|(_, again)| now < *again && *again <= now + UNPAGEABLE_AGAIN);
         if self.cuts.is_empty() {
-            let gap = ledger.gaps().into_iter().rev().find(|gap| !self.gave_up_on(gap))?;
+            let given_up = self.unpageable();
+            let gap = ledger.gaps().into_iter().rev().find_map(|gap| given_up.gaps(gap).pop())?;
             self.cuts.begin(gap);
         }
         let few = u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES);
@@ -151,39 +169,34 @@ impl Plan {
         }
     }
 
-    fn gave_up_on(&self, gap: &Range<Time>) -> bool {
-        self.unpageable.iter().any(|(range, _)| range.start <= gap.start && gap.end <= range.end)
-    }
-
-    /// Takes in one event of the page that was asked last: how it is to be delivered, or none where it is a duplicate
-    /// or outside what the read was for.
-    pub fn admit(&mut self, ledger: &mut Ledger, event: &Event, now: Time) -> Option<Delivery> {
-        let read = self.live.as_mut().or(self.window.as_mut())?;
+    /// Takes in one event of the page that was asked last.
+    pub fn admit(&mut self, ledger: &mut Ledger, event: &Event, now: Time) -> Taken {
+        let Some(read) = self.live.as_mut().or(self.window.as_mut()) else { return Taken::Outside };
         let time = event.time();
         time.inspect(|time| read.saw(*time));
         if time.is_some_and(|time| time < ledger.start() || !read.admits(time)) {
-            return None;
+            return Taken::Outside;
         }
         let fresh = match read.reading {
             Reading::Live => Delivery::Live,
             Reading::Window => Delivery::Late,
         };
-        let delivery = ledger.admit(event, fresh);
-        if delivery.is_none() {
+        let Some(delivery) = ledger.admit(event, fresh) else {
             read.known(time.is_some_and(|time| time > now + FUTURE));
-        }
-        delivery
+            return Taken::Known;
+        };
+        Taken::New(delivery)
     }
 
     /// The page that was asked last came to its end, and all its events were admitted.
-    pub fn page_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
+    pub fn page_read(&mut self, ledger: &mut Ledger, mut end: PageEnd, now: Time) {
+        // As many as we asked for may be all that we asked for, whatever limit the API claims.
+        end.limit = end.limit.map(|limit| limit.min(self.settings.page_size));
         if let Some(mut read) = self.live.take() {
             match read.page_read(end) {
                 Standing::Goes => self.live = Some(read),
                 Standing::Ended => self.poll_ended(ledger, &read, now),
-                // What the poll could not page becomes a gap, whose windows are halved; the edge goes on, but a whole
-                // overlap behind, since no poll can look back over what the windows have read.
-                Standing::Unpageable => ledger.advance_edge(read.sent_at(now) - OVERLAP.end),
+                Standing::Unpageable => self.poll_unpageable(ledger, read.sent_at(now)),
             }
         } else if let Some(mut read) = self.window.take() {
             match read.page_read(end) {
@@ -194,10 +207,22 @@ impl Plan {
         }
     }
 
+    /// What the poll could not page becomes a gap, whose windows are halved; the edge goes on, but a whole overlap
+    /// behind, since no poll can look back over what the windows have read. The last poll that ended promised a look
+    /// back too: what it would have looked at is part of the gap.
+    fn poll_unpageable(&mut self, ledger: &mut Ledger, sent_at: Time) {
+        if let Some(edge) = ledger.edge().filter(|_| !self.edge_is_old) {
+            ledger.cut_back(edge - OVERLAP.end);
+        }
+        ledger.advance_edge(sent_at - OVERLAP.end);
+        self.edge_is_old = true;
+    }
+
     fn poll_ended(&mut self, ledger: &mut Ledger, read: &Read, now: Time) {
         let edge = (read.sent_at(now) - SETTLING).min(read.to.unwrap_or(Time::MAX));
         ledger.cover(read.from.max(ledger.start())..edge);
         ledger.advance_edge(edge);
+        self.edge_is_old = false;
         // A slow API leaves time for the gaps.
         self.poll_due = self.poll_due.max(now + self.settings.interval / 4);
         let half = u64::from(self.settings.page_size) / 2;
@@ -278,8 +303,8 @@ impl Plan {
     }
 
     /// Milliseconds that stay gaps for now, since they hold more than a page and the API gives no usable cursor.
-    pub fn unpageable(&self) -> impl Iterator<Item = &Range<Time>> {
-        self.unpageable.iter().map(|(range, _)| range)
+    pub fn unpageable(&self) -> Coverage {
+        Coverage::of(self.unpageable.iter().map(|(range, _)| range.clone()))
     }
 
     /// How many events the windows cut so far are expected to bring; none where nothing was counted.

@@ -10,7 +10,7 @@
 //! that no waiting heals.
 //!
 //! # Cancellation
-//! Dropping [`Stream::run`] is a crash: what was not committed is read again.
+//! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
 mod fetch;
 mod report;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Route};
@@ -27,7 +27,6 @@ use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
 use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
-use crate::store::Store;
 use report::Report;
 pub use report::Telemetry;
 
@@ -36,6 +35,8 @@ const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 4 << 20;
 /// Failures in a row after which a paged read begins anew, since its cursor may be what fails.
 const CURSOR_TRIES: u32 = 5;
+/// From so many failures in a row on they are told.
+const NEWS: u32 = 3;
 /// Rising pauses between failed requests.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(60);
 
@@ -49,7 +50,6 @@ pub struct Stream {
     /// Where coverage begins for a stream first seen at the server's time given; asked at each start, since the
     /// configuration may have moved it earlier.
     pub start: Arc<dyn Fn(Time) -> Time + Send + Sync>,
-    pub store: Arc<dyn Store>,
     pub route: Arc<Route>,
     pub telemetry: Telemetry,
     /// How often a checkpoint that holds no event is saved.
@@ -63,26 +63,8 @@ pub struct Stream {
 pub enum Error {
     #[error(transparent)]
     Commit(#[from] commit::Error),
-    #[error(transparent)]
-    Store(#[from] crate::store::Error),
     #[error("the commit's task ended: {0}")]
     Task(String),
-}
-
-impl Error {
-    /// Whether it concerns this stream alone, so that the others go on: an event that nothing takes, a ledger that
-    /// can't be read.
-    fn is_of_one_stream(&self) -> bool {
-        use crate::sink::Error::{DeadLetterRefused, NoDeadLetter};
-        use crate::store::Error::Damaged;
-        match self {
-            Error::Commit(commit::Error::Sink(error)) => {
-                matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. })
-            }
-            Error::Commit(commit::Error::Store(error)) | Error::Store(error) => matches!(error, Damaged { .. }),
-            Error::Task(_) => false,
-        }
-    }
 }
 
 impl Stream {
@@ -97,7 +79,7 @@ impl Stream {
         let ended = stream.clone().read(&mut report).await;
         report.ended(&ended);
         match ended {
-            Err(error) if error.is_of_one_stream() => {
+            Err(Error::Commit(error)) if error.is_of_one_stream() => {
                 stream.until_shutdown(std::future::pending::<()>()).await;
                 Ok(())
             }
@@ -107,7 +89,7 @@ impl Stream {
 
     async fn read(self: Arc<Self>, report: &mut Report) -> Result<(), Error> {
         let Some(now) = self.server_time(report).await else { return Ok(()) };
-        let mut ledger = match self.store.load(&self.key).await? {
+        let mut ledger = match self.route.load(&self.key).await? {
             Some(stored) => Ledger::open(stored),
             None => Ledger::begin(random_key(), now, (self.start)(now)),
         };
@@ -184,9 +166,11 @@ struct Reading<'r> {
     plan: Plan,
     report: &'r mut Report,
     gathered: Gathered,
-    in_flight: Option<JoinHandle<Result<Vec<DeadLetter>, commit::Error>>>,
+    /// One batch at most; a set, since that ends its task when dropped.
+    in_flight: JoinSet<Result<Vec<DeadLetter>, commit::Error>>,
     schedule: crate::retry::Schedule,
-    failures: u32,
+    /// Failures in a row, of gaps' reads and of polls: a poll that succeeds says nothing of a window's cursor.
+    failures: [u32; 2],
     /// [`clock::uptime`] of the last checkpoint.
     saved_at: Duration,
     /// What the batch in flight brings us to.
@@ -222,9 +206,9 @@ impl<'r> Reading<'r> {
             plan,
             report,
             gathered: Gathered::default(),
-            in_flight: None,
+            in_flight: JoinSet::new(),
             schedule: crate::retry::Schedule::new(PAUSE.start, PAUSE.end),
-            failures: 0,
+            failures: [0; 2],
             saved_at: clock::uptime(),
             coming: None,
         }
@@ -246,8 +230,11 @@ impl<'r> Reading<'r> {
         self.settle().await
     }
 
-    /// Nothing to ask: lets the batch in flight come to its end, then sleeps.
+    /// Nothing to ask: sends off what was admitted, lets it come to its end, then sleeps.
     async fn wait(&mut self, pause: Duration) -> Result<Turn, Error> {
+        if self.ledger.has_admitted() {
+            self.submit().await?;
+        }
         self.settle().await?;
         self.tell();
         Ok(match self.stream.until_shutdown(tokio::time::sleep(pause)).await {
@@ -276,7 +263,7 @@ impl<'r> Reading<'r> {
                 self.plan.interval_read(&buckets);
                 self.succeeded();
             }
-            Some(Err(error)) if error.class() == Class::Refused || self.failures >= CURSOR_TRIES => {
+            Some(Err(error)) if error.class() == Class::Refused || *self.failures() >= CURSOR_TRIES => {
                 tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; the gap is read without");
                 self.plan.interval_refused();
                 self.succeeded();
@@ -288,29 +275,34 @@ impl<'r> Reading<'r> {
 
     /// Tells where the reading stands.
     fn tell(&mut self) {
-        let settled = self.in_flight.is_none() && !self.ledger.has_admitted();
+        let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
         let now = self.stream.client.now().unwrap_or_default();
         self.report.reading(&self.ledger, &self.plan, now, settled);
     }
 
+    /// Of the read asked last.
+    fn failures(&mut self) -> &mut u32 {
+        &mut self.failures[usize::from(self.plan.is_polling())]
+    }
+
     fn succeeded(&mut self) {
-        self.failures = 0;
+        *self.failures() = 0;
         self.schedule.reset();
         self.report.healed();
     }
 
     /// A request failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
-        self.failures += 1;
+        *self.failures() += 1;
         if error.class() == Class::FutureStart {
             return self.correct_clock(&error).await;
         }
-        self.report.trouble(&error);
+        self.tell_failure(&error);
         // Whatever was read before the failure is not held back by it.
         if self.ledger.has_admitted() {
             self.submit().await?;
         }
-        if self.failures >= CURSOR_TRIES || error.class() == Class::Refused {
+        if *self.failures() >= CURSOR_TRIES || error.class() == Class::Refused {
             self.plan.abandon_read(self.stream.client.now().unwrap_or_default());
         }
         let pause = match error.class() {
@@ -332,6 +324,20 @@ impl<'r> Reading<'r> {
             return self.check_owner().await;
         }
         Ok(Turn::Next)
+    }
+
+    /// What passes at the first or second try is no news.
+    fn tell_failure(&mut self, error: &SourceError) {
+        let failures = *self.failures();
+        let passing = match error.class() {
+            Class::Retry { after } => failures < NEWS && after.is_none_or(|after| after < PAUSE.end / 4),
+            _ => false,
+        };
+        if passing {
+            tracing::debug!(stream = %self.stream.key, "asking again: {error}");
+        } else {
+            self.report.trouble(error);
+        }
     }
 
     /// The key may have been replaced by another organization's: its events must not fill this ledger.
@@ -375,22 +381,23 @@ impl<'r> Reading<'r> {
         self.ledger.forget_settled(now);
         let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
         let checkpoint: Checkpoint = self.ledger.checkpoint();
-        self.coming = Some(self.report.milestone(&records, &self.ledger, &self.plan));
+        self.coming = Some(self.report.milestone(&records, &self.ledger));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();
-        self.in_flight = Some(tokio::spawn(async move {
+        self.in_flight.spawn(async move {
             let _timer = stream.telemetry.metrics.commit_timer();
             commit::commit(&stream.route, &stream.key, Batch { records, dead, checkpoint }).await
-        }));
+        });
         Ok(())
     }
 
     /// Waits for the batch in flight.
     async fn settle(&mut self) -> Result<(), Error> {
-        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
-        let dead = in_flight.await.map_err(|error| Error::Task(error.to_string()))??;
+        let Some(ended) = self.in_flight.join_next().await else { return Ok(()) };
+        let dead = ended.map_err(|error| Error::Task(error.to_string()))??;
         if let Some(milestone) = self.coming.take() {
-            self.report.committed(milestone, &dead);
+            let now = self.stream.client.now().unwrap_or_else(clock::wall);
+            self.report.committed(milestone, &dead, now);
         }
         Ok(())
     }

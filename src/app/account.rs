@@ -10,10 +10,10 @@ use crate::app::{Opened, Shared};
 use crate::clock;
 use crate::ledger::StreamKey;
 use crate::retry::Schedule;
-use crate::source::{Client, Element, Error as SourceError, EventQuery};
+use crate::source::{Class, Client, Element, Error as SourceError, EventQuery};
 use crate::stream::{self, Stream, Telemetry};
 use crate::telemetry::metrics::AccountMetrics;
-use crate::telemetry::status::StreamStatus;
+use crate::telemetry::status::{Latch, StreamStatus};
 
 /// How far back an event is looked for that tells the key's organization.
 const LOOK_BACK: Duration = Duration::from_secs(14 * 86_400);
@@ -35,10 +35,10 @@ impl Account {
         shutdown: watch::Receiver<bool>,
         opened: mpsc::UnboundedSender<Opened>,
     ) -> Result<(), stream::Error> {
-        let latch = shared.board.hold(format!("account {}: waiting for the API's first answer", self.name));
+        let mut latch = Some(shared.board.hold(format!("account {}: waiting for the API's first answer", self.name)));
         let mut ends = shutdown.clone();
         let organizations = tokio::select! {
-            organizations = self.owners(&shared) => organizations,
+            organizations = self.owners(&shared, &mut latch) => organizations,
             _ = ends.wait_for(|ends| *ends) => return Ok(()),
         };
         let mut streams = JoinSet::new();
@@ -78,7 +78,6 @@ impl Account {
             names_organization: !self.organizations.is_empty(),
             settings: shared.settings,
             start: Arc::new(move |now| start.resolve(now)),
-            store: shared.store.clone(),
             route: shared.route.clone(),
             telemetry: Telemetry {
                 metrics: shared.metrics.clone(),
@@ -94,7 +93,9 @@ impl Account {
     }
 
     /// The organizations to read: those configured, else the key's own, asked for until it is known.
-    async fn owners(&self, shared: &Shared) -> Vec<String> {
+    ///
+    /// An API that answers, if only to refuse us, would treat every other replica alike: that lets go of the latch.
+    async fn owners(&self, shared: &Shared, latch: &mut Option<Latch>) -> Vec<String> {
         if !self.organizations.is_empty() {
             return self.organizations.clone();
         }
@@ -108,9 +109,15 @@ impl Account {
                     self.telemetry.set_credential_valid(true);
                     return vec![organization];
                 }
-                Ok(None) => self.wait(&say, "no event tells the key's organization yet; name it in `organizations`"),
+                Ok(None) => {
+                    *latch = None;
+                    self.wait(&say, "no event tells the key's organization yet; name it in `organizations`");
+                }
                 Err(error) => {
                     let refused = matches!(error, SourceError::Unauthorized { .. } | SourceError::Credential(_));
+                    if matches!(error.class(), Class::Credential | Class::Refused) {
+                        *latch = None;
+                    }
                     self.telemetry.set_credential_valid(!refused);
                     self.wait(&say, &error.to_string());
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::app::account::Account;
 use crate::app::{App, Error, Shared};
-use crate::commit::{Ledger, Route};
+use crate::commit::Route;
 use crate::config::{self, Config};
 use crate::plan;
 use crate::server::{self, Server};
@@ -53,8 +53,7 @@ impl App {
         Ok(App {
             accounts: accounts.collect::<Result<_, Error>>()?,
             shared: Arc::new(Shared {
-                route: Arc::new(Route { sinks, dead_letters, ledger: Ledger::Store(store.clone()) }),
-                store,
+                route: Arc::new(Route { sinks, dead_letters, store, transaction: None }),
                 metrics,
                 board,
                 settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },

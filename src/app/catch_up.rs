@@ -58,7 +58,8 @@ impl Behind {
                 }
             }
             for (stream, goal) in &mut self.streams {
-                *goal = goal.or_else(|| stream.client.now());
+                // The earliest that was ever believed: the API's `Date` may prove to have been ahead.
+                *goal = [*goal, stream.client.now()].into_iter().flatten().min();
             }
             if self.arriving.is_none() && self.streams.iter().all(has_caught_up) {
                 return true;

@@ -24,6 +24,8 @@ pub(super) struct Sequence {
     /// Nanoseconds from one arrival to the next; infinite where none arrive.
     spacing: f64,
     arrived: u64,
+    /// Nothing comes any more.
+    ended: bool,
 }
 
 /// What an organization's next event may refer to.
@@ -51,6 +53,7 @@ impl Sequence {
             started_at,
             spacing: if options.rate > 0.0 { SECOND as f64 / options.rate } else { f64::INFINITY },
             arrived: 0,
+            ended: false,
         }
     }
 
@@ -75,9 +78,17 @@ impl Sequence {
 
     /// When the next event comes by itself.
     pub fn next_arrival(&self) -> i64 {
+        if self.ended {
+            return i64::MAX;
+        }
         let within = Random::new(self.seed ^ 0x6c69_7665, self.arrived).unit();
         let after = (self.arrived as f64 + within) * self.spacing;
         if after.is_finite() { self.started_at.saturating_add(after as i64) } else { i64::MAX }
+    }
+
+    /// From here on nothing comes by itself.
+    pub fn end(&mut self) {
+        self.ended = true;
     }
 
     /// All that comes up to `now`.

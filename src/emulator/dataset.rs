@@ -113,6 +113,12 @@ impl Dataset {
         }
     }
 
+    /// Takes in all that came up to `now`, the last that comes by itself.
+    pub fn end_arrivals(&mut self, now: i64) {
+        self.arrive(now);
+        self.sequence.end();
+    }
+
     /// Takes in one line of an insertion.
     pub fn insert(&mut self, line: &str, now: i64) -> Result<(), String> {
         let insertion: Insertion<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
@@ -284,6 +290,11 @@ impl Organization {
     pub fn after(&self, key: Option<(i64, u64)>) -> &[Record] {
         let from = key.map_or(0, |key| self.records.partition_point(|record| record.key() <= key));
         &self.records[from..]
+    }
+
+    /// How many there are without the stored duplicates.
+    pub fn distinct(&self) -> usize {
+        self.records.iter().filter(|record| !record.copy).count()
     }
 
     pub fn len(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Troubles: the kinds a request can fail in, and which request fails next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::random::Random;
 
 /// How a request fails (insights-api §1.9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Deserialize)]
 #[value(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -67,6 +67,8 @@ pub(super) struct Faults {
     /// Faults that were ordered, before any that is drawn.
     ordered: VecDeque<Order>,
     random: Random,
+    /// How many requests each kind has struck.
+    struck: BTreeMap<Kind, u64>,
 }
 
 struct Order {
@@ -93,7 +95,13 @@ pub(super) struct Change {
 
 impl Faults {
     pub fn new(seed: u64, share: f64, kinds: Vec<Kind>) -> Faults {
-        Faults { share, kinds, ordered: VecDeque::new(), random: Random::new(seed, 0x6661_756c) }
+        Faults {
+            share,
+            kinds,
+            ordered: VecDeque::new(),
+            random: Random::new(seed, 0x6661_756c),
+            struck: BTreeMap::new(),
+        }
     }
 
     pub fn change(&mut self, change: Change) {
@@ -108,8 +116,23 @@ impl Faults {
         }
     }
 
+    /// The next request fails in this way.
+    pub fn order(&mut self, kind: Kind) {
+        self.ordered.push_back(Order { kind, count: 1, path: None });
+    }
+
+    pub fn struck(&self) -> BTreeMap<Kind, u64> {
+        self.struck.clone()
+    }
+
     /// What goes wrong with the next request, which asks for `path`.
     pub fn draw(&mut self, path: &str) -> Option<Kind> {
+        let kind = self.choose(path)?;
+        *self.struck.entry(kind).or_default() += 1;
+        Some(kind)
+    }
+
+    fn choose(&mut self, path: &str) -> Option<Kind> {
         self.ordered.retain(|order| order.count > 0);
         let fits = |order: &&mut Order| {
             order.path.as_deref().is_none_or(|wanted| path.ends_with(wanted)) && order.kind.suits(path)

@@ -61,6 +61,12 @@ impl Journal {
         self.requests.push_back(request);
     }
 
+    /// How many requests came, and how many of them were answered with 401.
+    pub fn sums(&self) -> (u64, u64) {
+        let requests = &self.stats.requests;
+        (requests.values().sum(), requests.get(&401).copied().unwrap_or_default())
+    }
+
     pub fn stats(&self) -> Stats {
         Stats { cpu_seconds: cpu_seconds(), ..self.stats.clone() }
     }

@@ -146,6 +146,12 @@ impl Minutes {
         self.minutes.range(..end).map(|(minute, _)| *minute)
     }
 
+    /// What the fingerprints take, in bytes: 8 each in a settled minute, what their table holds in one that grows.
+    pub fn bytes(&self) -> usize {
+        let set = |set: &Set| size_of_val(&*set.quiet) + set.recent.capacity() * (size_of::<Fingerprint>() + 1);
+        self.minutes.values().map(set).sum()
+    }
+
     /// How many fingerprints are held.
     pub fn len(&self) -> usize {
         self.events

@@ -117,7 +117,8 @@ impl Cuts {
         let Some(Cut { range, finer: Some(unit), .. }) = self.asked.take() else { return };
         let mut counts: BTreeMap<Time, u64> = BTreeMap::new();
         for (start, events) in buckets {
-            *counts.entry(start.floor(unit.length())).or_default() += events;
+            let count = counts.entry(start.floor(unit.length())).or_default();
+            *count = count.saturating_add(*events);
         }
         let mut from = range.start;
         let mut open: Option<Cut> = None;
@@ -126,7 +127,7 @@ impl Cuts {
             let to = (bucket + unit.length()).min(range.end);
             let events = counts.get(&bucket).copied().unwrap_or(0);
             match &mut open {
-                Some(cut) if cut.events.unwrap_or(0) + events <= few => {
+                Some(cut) if cut.events.unwrap_or(0).saturating_add(events) <= few => {
                     cut.range.end = to;
                     cut.events = Some(cut.events.unwrap_or(0) + events);
                 }
@@ -150,7 +151,7 @@ impl Cuts {
         let length = window.end.since(window.start);
         let unit = if length >= Duration::from_secs(120) { Duration::from_secs(60) } else { millisecond };
         let middle = (window.start + length / 2).floor(unit).max(window.start.floor(unit) + unit);
-        if length <= millisecond || middle >= window.end {
+        if middle >= window.end {
             return false;
         }
         for half in [window.start..middle, middle..window.end] {
@@ -162,6 +163,6 @@ impl Cuts {
     /// The events counted in all parts that are left and in the window taken last; none where nothing was counted.
     pub fn expected(&self) -> Option<u64> {
         let counted = self.parts.iter().chain(&self.asked).map(|part| part.events).chain([self.taken]);
-        counted.flatten().reduce(|sum, events| sum + events)
+        counted.flatten().reduce(u64::saturating_add)
     }
 }

@@ -76,9 +76,16 @@ impl Read {
         }
     }
 
-    /// The next page. The query stays the same from page to page, as the API asks (insights-api §1.7).
+    /// The next page. The query stays the same from page to page, as the API asks (insights-api §1.7), and speaks of
+    /// whole milliseconds: an API that knows no finer time would end the read before the millisecond it was to end in.
     pub fn ask(&self, limit: u32) -> PageAsk {
-        PageAsk { from: self.asked_from, to: self.to, limit, cursor: self.cursor.clone() }
+        let millisecond = Duration::from_millis(1);
+        PageAsk {
+            from: self.asked_from.floor(millisecond),
+            to: self.to.map(|to| to.ceil(millisecond)),
+            limit,
+            cursor: self.cursor.clone(),
+        }
     }
 
     /// Whether an event of that time is what the read is for. Whether the API includes its end is not known, so a

@@ -2,8 +2,8 @@
 
 use crate::clock::{self, Time};
 use crate::event::Event;
-use crate::plan::PageAsk;
 use crate::plan::read::PageEnd;
+use crate::plan::{PageAsk, Taken};
 use crate::record::{DeadLetter, Reason, raw};
 use crate::source::{Element, Error as SourceError, EventQuery, Oversized, Page};
 
@@ -79,10 +79,11 @@ impl Reading<'_> {
     fn admit(&mut self, event: Event, now: Time) {
         self.report.read_one();
         match self.plan.admit(&mut self.ledger, &event, now) {
-            None => self.report.passed_over(),
-            Some(delivery) => {
+            Taken::Outside => {}
+            Taken::Known => self.report.known(),
+            Taken::New(delivery) => {
                 self.gathered.bytes += event.bytes().len();
-                self.report.admitted(&event, delivery, now);
+                self.report.admitted(&event, delivery, now, !self.plan.is_polling());
                 self.gathered.records.push(raw::format(event, delivery, now, &self.organization));
             }
         }

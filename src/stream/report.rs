@@ -44,7 +44,9 @@ pub(super) struct Report {
     covered: watch::Sender<Option<Time>>,
     status: StreamStatus,
     read: u64,
-    passed_over: u64,
+    known: u64,
+    /// New events of gaps.
+    of_gaps: u64,
     pace: Pace,
 }
 
@@ -67,7 +69,8 @@ impl Report {
             covered: telemetry.covered.clone(),
             status: telemetry.status.borrow().clone(),
             read: 0,
-            passed_over: 0,
+            known: 0,
+            of_gaps: 0,
             pace: Pace::default(),
         }
     }
@@ -86,34 +89,35 @@ impl Report {
         self.read += 1;
     }
 
-    pub fn passed_over(&mut self) {
-        self.passed_over += 1;
+    pub fn known(&mut self) {
+        self.known += 1;
     }
 
-    pub fn admitted(&mut self, event: &Event, delivery: Delivery, now: Time) {
+    pub fn admitted(&mut self, event: &Event, delivery: Delivery, now: Time, of_gap: bool) {
+        self.of_gaps += u64::from(of_gap);
         if let (Some(time), Delivery::Live | Delivery::Late) = (event.time(), delivery) {
             self.metrics.lateness(event.service(), now.since(time));
         }
     }
 
     /// The figures of a batch that is about to be committed.
-    pub fn milestone(&mut self, records: &[Record], ledger: &Ledger, plan: &Plan) -> Milestone {
+    pub fn milestone(&mut self, records: &[Record], ledger: &Ledger) -> Milestone {
         self.organization.read(std::mem::take(&mut self.read));
-        let passed_over = std::mem::take(&mut self.passed_over);
-        self.organization.duplicates(passed_over);
-        self.status.duplicates += passed_over;
+        let known = std::mem::take(&mut self.known);
+        self.organization.duplicates(known);
+        self.status.duplicates += known;
         let mut delivered = [0; Delivery::ALL.len()];
         let mut newest = None;
         for record in records {
             delivered[record.delivery as usize] += 1;
             newest = newest.max(record.event.time());
         }
-        let gap_events = if plan.is_polling() { 0 } else { records.len() as u64 };
+        let gap_events = std::mem::take(&mut self.of_gaps);
         let covered = ledger.edge().filter(|_| ledger.gaps().is_empty());
         Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events }
     }
 
-    pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter]) {
+    pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter], now: Time) {
         for delivery in Delivery::ALL {
             let count = milestone.delivered[delivery as usize];
             self.sinks.iter().for_each(|sink| sink.delivered(delivery, count));
@@ -140,7 +144,7 @@ impl Report {
         if let Some(newest) = milestone.newest {
             self.gauges.saw(newest);
         }
-        self.edge(milestone.edge, milestone.covered);
+        self.edge(milestone.edge, milestone.covered, now);
         self.publish();
     }
 
@@ -149,15 +153,13 @@ impl Report {
     pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, now: Time, settled: bool) {
         if settled {
             let covered = self.covered.borrow().and(ledger.edge()).filter(|_| ledger.gaps().is_empty());
-            self.edge(ledger.edge(), covered);
+            self.edge(ledger.edge(), covered, now);
         }
         let gaps = ledger.gaps();
         let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
         let wanted = ledger.edge().unwrap_or(now).since(ledger.start());
-        let unpageable = |gap: &std::ops::Range<Time>| {
-            plan.unpageable().any(|range| range.start <= gap.start && gap.end <= range.end)
-        };
-        let stuck = gaps.iter().any(unpageable);
+        let unpageable = plan.unpageable();
+        let stuck = gaps.iter().any(|gap| unpageable.covers(gap));
         self.status.covered_share = match wanted.as_secs_f64() {
             wanted if wanted > 0.0 && ledger.edge().is_some() => 1.0 - missing.as_secs_f64() / wanted,
             _ => 0.0,
@@ -166,7 +168,7 @@ impl Report {
         self.status.set_gaps(gaps.iter().map(|gap| Gap {
             from: gap.start,
             to: gap.end,
-            reason: if unpageable(gap) { "unpageable" } else { "unread" },
+            reason: if unpageable.covers(gap) { "unpageable" } else { "unread" },
         }));
         self.status.gap_events_expected = plan.expected().map(|left| left + self.pace.events);
         self.status.overlap_seconds = plan.overlap().as_secs_f64();
@@ -196,17 +198,13 @@ impl Report {
         }
     }
 
-    fn edge(&mut self, edge: Option<Time>, covered: Option<Time>) {
+    /// `now` is the server's, so that no wrong clock of ours shows as lag.
+    fn edge(&mut self, edge: Option<Time>, covered: Option<Time>, now: Time) {
         let Some(edge) = edge else { return };
         self.status.edge = Some(edge);
-        let now = self.now();
         self.status.lag_seconds = Some(now.since(edge).as_secs_f64());
         self.gauges.set_edge(edge, now);
         self.covered.send_if_modified(|own| std::mem::replace(own, covered) != covered);
-    }
-
-    fn now(&self) -> Time {
-        clock::wall()
     }
 
     /// A request failed.

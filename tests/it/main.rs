@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
+mod broker;
 mod cli;
 mod clock;
 mod config;
@@ -10,8 +11,12 @@ mod container;
 mod docs;
 mod emulator;
 mod event;
+mod field_notes;
 mod kafka;
+mod kill;
 mod ledger;
+mod outage;
+mod process;
 mod random;
 mod reference;
 mod server;
@@ -21,3 +26,4 @@ mod source;
 mod store;
 mod telemetry;
 mod tidy;
+mod waits;

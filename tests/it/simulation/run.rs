@@ -8,7 +8,7 @@ use fastrand::Rng;
 use jumpstream::clock::{ServerClock, Time};
 use jumpstream::ledger::{Checkpoint, FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ask, PageAsk, Plan, Settings};
+use jumpstream::plan::{Ask, PageAsk, Plan, Settings, Taken};
 
 use super::api::{self, Answer, Api, Cursors, Manner};
 use super::minutes;
@@ -275,7 +275,7 @@ impl Run {
     fn admit(&mut self, places: &[usize], ledger: &mut Ledger, plan: &mut Plan, batch: &mut Batch, now: Time) -> bool {
         for place in places {
             let held = &self.api.held[*place];
-            if let Some(delivery) = plan.admit(ledger, &held.event, now) {
+            if let Taken::New(delivery) = plan.admit(ledger, &held.event, now) {
                 self.tally.late += u64::from(delivery == jumpstream::record::Delivery::Late);
                 batch.numbers.push(held.number);
             }

@@ -1,0 +1,56 @@
+//! Days of absence and a start that moves: whatever was to be read is there in the end, once.
+
+use std::time::Duration;
+
+use jumpstream::emulator::{Emulator, Options, Truth};
+
+use crate::process::tally::Tally;
+use crate::process::{EVENTS, Home, Settings, emulate};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn since(truth: Vec<Truth>, start: jiff::Timestamp) -> Vec<Truth> {
+    truth.into_iter().filter(|truth| truth.timestamp.parse::<jiff::Timestamp>().unwrap() >= start).collect()
+}
+
+/// Catches up; all events since `start` are there once, and no others. Gives how many there were.
+async fn catch_up_since(start: jiff::Timestamp, emulator: &Emulator, home: &Home) -> usize {
+    let until = emulator.now();
+    home.catch_up().await;
+    let (wanted, known) = (since(emulator.truth(Some(until)), start), since(emulator.truth(None), start));
+    let tally = Tally::of(&wanted, &known, home.lines(EVENTS));
+    assert_eq!(tally, Tally { true_events: wanted.len(), lost: 0, repeated: 0, foreign: 0 });
+    wanted.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_days_down_leave_nothing_out() {
+    let options = Options { events: 2_000, span: "23h".parse().unwrap(), rate: 0.1, ..Options::default() };
+    let emulator = emulate(options).await;
+    let home = Home::new(Settings::of(&emulator));
+    let begin = emulator.now() - jiff::SignedDuration::from_hours(48);
+    let first = catch_up_since(begin, &emulator, &home).await;
+    emulator.advance(3 * DAY);
+    let second = catch_up_since(begin, &emulator, &home).await;
+    assert!(first >= 2_000 && second >= first + 25_000, "{first}, {second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_moved_earlier_is_heard_and_one_moved_later_is_not() {
+    let options = Options { events: 6_000, span: "72h".parse().unwrap(), rate: 0.1, ..Options::default() };
+    let emulator = emulate(options).await;
+    let now = emulator.now();
+    let starting = |hours: i64| now - jiff::SignedDuration::from_hours(hours);
+    let poll = |hours: i64| format!("{{interval: 1s, start: \"{}\"}}", starting(hours));
+    let home = Home::new(Settings { poll: &poll(24), ..Settings::of(&emulator) });
+    let first = catch_up_since(starting(24), &emulator, &home).await;
+    // Down for a day, and told meanwhile to begin two days earlier.
+    emulator.advance(DAY);
+    home.configure(Settings { poll: &poll(60), ..Settings::of(&emulator) });
+    let second = catch_up_since(starting(60), &emulator, &home).await;
+    assert!(first > 1_500 && second > first + 2_500 + 8_000, "{first}, {second}");
+    emulator.advance(DAY);
+    home.configure(Settings { poll: &poll(1), ..Settings::of(&emulator) });
+    let third = catch_up_since(starting(60), &emulator, &home).await;
+    assert!(third > second + 8_000, "{second}, {third}");
+}
