@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod container;
 mod demo;
+mod docs;
 mod emulator;
 mod event;
 mod field_notes;
