@@ -5,12 +5,14 @@
 
 mod cli;
 mod clock;
+mod commit;
 mod config;
 mod container;
 mod emulator;
 mod event;
 mod kafka;
 mod ledger;
+mod plan;
 mod random;
 mod reference;
 mod server;
