@@ -253,7 +253,10 @@ impl Run {
         let covered = ledger.coverage().clone();
         let end = PageEnd { limit: page.limit, elements: page.places.len() as u32, cursor: page.cursor, sent_at };
         plan.page_read(ledger, end, sent_at);
-        let poll_ended = polling && !plan.is_polling() && ledger.coverage() != &covered;
+        // A poll that could not be paged takes coverage back instead.
+        let grew =
+            ledger.coverage() != &covered && covered.ranges().iter().all(|range| ledger.coverage().covers(range));
+        let poll_ended = polling && !plan.is_polling() && grew;
         for held in &self.api.held {
             let shown = held.visible_at + self.api.manner.refresh <= asked_at && held.time >= self.start;
             let by_poll = poll_ended && held.time >= ask.from && ask.to.is_none_or(|to| held.time < to);
