@@ -80,6 +80,19 @@ impl Api {
         process::cpu_seconds(self.process.id())
     }
 
+    /// How many requests it remembers.
+    pub async fn asked(&self) -> Outcome<usize> {
+        Ok(self.ask("/_emulator/requests", None).await?.lines().count())
+    }
+
+    /// The bodies of the requests of `/events` that it was asked behind the first `known` ones, a line each.
+    pub async fn pages_since(&self, known: usize) -> Outcome<String> {
+        let lines = self.ask("/_emulator/requests", None).await?;
+        let asked = lines.lines().skip(known).map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
+        let pages = asked.into_iter().filter(|asked| asked.status == 200 && asked.path.ends_with("/events"));
+        Ok(pages.map(|asked| asked.body + "\n").collect())
+    }
+
     async fn ask(&self, path: &str, body: Option<String>) -> Outcome<String> {
         ask(&format!("{}{path}", self.url), body).await
     }
@@ -107,14 +120,6 @@ pub fn client() -> Outcome<reqwest::Client> {
     // An error means that there is a provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder().no_proxy().http1_only().tls_certs_only([]).build()?)
-}
-
-/// The bodies of all requests of `/events` that the emulator at `url` has answered, in their order.
-pub async fn requests(url: &str) -> Outcome<Vec<String>> {
-    let lines = ask(&format!("{url}/_emulator/requests"), None).await?;
-    let asked = lines.lines().map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
-    let pages = asked.into_iter().filter(|asked| asked.status == 200 && asked.path.ends_with("/events"));
-    Ok(pages.map(|asked| asked.body).collect())
 }
 
 /// Asks for one page and shows each piece of it as it comes.

@@ -19,12 +19,12 @@ use crate::{Outcome, api};
 pub const DOWNLOAD: &str = "download";
 pub const PRODUCE: &str = "produce";
 
-/// Downloads the pages that the emulator was asked for last, one after the other, and throws them away.
-pub async fn download(url: &str) -> Outcome<()> {
-    let (requests, client) = (api::requests(url).await?, api::client()?);
+/// Asks for the pages that the file `requests` names, one after the other, and throws them away.
+pub async fn download(url: &str, requests: &str) -> Outcome<()> {
+    let (requests, client) = (std::fs::read_to_string(requests)?, api::client()?);
     let (mut bytes, mut pieces) = (0, 0);
-    for request in requests {
-        api::page(&client, url, &request, |piece| {
+    for request in requests.lines() {
+        api::page(&client, url, request, |piece| {
             bytes += piece.len();
             pieces += 1;
         })
@@ -37,8 +37,8 @@ pub async fn download(url: &str) -> Outcome<()> {
 /// Produces what those pages hold, with librdkafka alone: the same values, keys and headers.
 ///
 /// Everything is in memory before it says `ready`; it begins with the next line on standard input.
-pub async fn produce(url: &str, broker: &str, topic: &str) -> Outcome<()> {
-    let records = records(url).await?;
+pub async fn produce(url: &str, requests: &str, broker: &str, topic: &str) -> Outcome<()> {
+    let records = records(url, requests).await?;
     println!("ready {}", records.len());
     std::io::stdout().flush()?;
     std::io::stdin().lock().read_line(&mut String::new())?;
@@ -49,12 +49,12 @@ pub async fn produce(url: &str, broker: &str, topic: &str) -> Outcome<()> {
     Ok(())
 }
 
-async fn records(url: &str) -> Outcome<Vec<Record>> {
+async fn records(url: &str, requests: &str) -> Outcome<Vec<Record>> {
     let client = api::client()?;
     let (mut records, organization) = (Vec::new(), "organization".into());
-    for request in api::requests(url).await? {
+    for request in std::fs::read_to_string(requests)?.lines() {
         let mut pieces = Vec::new();
-        api::page(&client, url, &request, |piece| pieces.push(piece)).await?;
+        api::page(&client, url, request, |piece| pieces.push(piece)).await?;
         let record = |event| records.push(raw::format(event, Delivery::Backfill, Time::default(), &organization));
         api::events(pieces, record)?;
     }
@@ -89,19 +89,20 @@ fn headers(record: &Record) -> OwnedHeaders {
 }
 
 /// [`download`] in a process of its own.
-pub async fn measure_download(url: &str) -> Outcome<Taken> {
-    process::run(own().args([DOWNLOAD, url]).stdout(Stdio::null())).await
+pub async fn measure_download(url: &str, requests: &str) -> Outcome<Taken> {
+    process::run(own().args([DOWNLOAD, url, requests]).stdout(Stdio::null())).await
 }
 
 /// [`produce`] in a process of its own; `before` is called when it is ready. Gives its figures and how many it sent.
 pub async fn measure_produce(
     url: &str,
+    requests: &str,
     broker: &str,
     topic: &str,
     before: impl FnOnce() -> Outcome<()>,
 ) -> Outcome<(Taken, u64)> {
     let mut command = own();
-    command.args([PRODUCE, url, broker, topic]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args([PRODUCE, url, requests, broker, topic]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = Process::start(&mut command)?;
     let mut answers = std::io::BufReader::new(process.0.stdout.take().ok_or("no pipe")?).lines();
     let mut line = || answers.next().ok_or("the producer ended early")?.map_err(|error| error.to_string());

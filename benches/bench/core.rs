@@ -27,11 +27,14 @@ struct Captured {
     now: Time,
 }
 
+/// A part of the way, over all events: the processor time it takes, in nanoseconds.
+type Stage = fn(&Captured) -> u64;
+
 pub async fn run(options: &Options) -> Outcome<()> {
     let captured = capture(options.events / 10).await?;
     let count = captured.events.len() as f64;
     let bytes: usize = captured.events.iter().map(|event| event.bytes().len()).sum();
-    let stages: [(&str, fn(&Captured) -> u64); 6] = [
+    let stages: [(&str, Stage); 6] = [
         ("all of it", whole),
         ("page → events: JSON walked, fields and time read", parse),
         ("identity and fingerprint (SipHash)", fingerprint),

@@ -45,18 +45,24 @@ pub async fn run(options: &Options) -> Outcome<()> {
 async fn measure(broker: &Broker, api: &Api, dataset: &Dataset, folder: &Path, number: usize) -> Outcome<(Round, u64)> {
     let topic = format!("bench-{}-{number}", if dataset.incompressible { "incompressible" } else { "compressible" });
     broker.create(&topic).await?;
+    let known = api.asked().await?;
     let (emulator, brokers) = (api.cpu_seconds()?, broker.cpu_seconds()?);
     let jumpstream = process::run(&mut command(broker, api, dataset, folder, &topic)?).await?;
     let emulator_cpu = api.cpu_seconds()? - emulator;
     let jumpstream_broker_cpu = broker.cpu_seconds()? - brokers;
     let events = broker.count(&topic)?;
     broker.delete(&topic).await?;
+    let requests = folder.join("requests").display().to_string();
+    std::fs::write(&requests, api.pages_since(known).await?)?;
 
     let topic = format!("{topic}-alone");
     broker.create(&topic).await?;
     let mut brokers = 0.0;
-    let before = || Ok(brokers = broker.cpu_seconds()?);
-    let (alone, sent) = bare::measure_produce(&api.url, &broker.bootstrap, &topic, before).await?;
+    let before = || {
+        brokers = broker.cpu_seconds()?;
+        Ok(())
+    };
+    let (alone, sent) = bare::measure_produce(&api.url, &requests, &broker.bootstrap, &topic, before).await?;
     let alone_broker_cpu = broker.cpu_seconds()? - brokers;
     let arrived = broker.count(&topic)?;
     broker.delete(&topic).await?;
@@ -66,7 +72,7 @@ async fn measure(broker: &Broker, api: &Api, dataset: &Dataset, folder: &Path, n
     }
 
     let emulator = api.cpu_seconds()?;
-    let download = bare::measure_download(&api.url).await?;
+    let download = bare::measure_download(&api.url, &requests).await?;
     let download_emulator_cpu = api.cpu_seconds()? - emulator;
     let round = Round {
         jumpstream,

@@ -57,8 +57,8 @@ impl Options {
 async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [bare::DOWNLOAD, url] => return bare::download(url).await,
-        [bare::PRODUCE, url, broker, topic] => return bare::produce(url, broker, topic).await,
+        [bare::DOWNLOAD, url, requests] => return bare::download(url, requests).await,
+        [bare::PRODUCE, url, requests, broker, topic] => return bare::produce(url, requests, broker, topic).await,
         _ => {}
     }
     let options = Options::read(arguments.into_iter())?;

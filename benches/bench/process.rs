@@ -67,8 +67,12 @@ pub async fn run(command: &mut Command) -> Outcome<Taken> {
 /// The released binary, which scripts/bench has built: cargo's own beside a bench shares the tests' dependencies,
 /// and tokio with its clock for tests is slower.
 pub fn jumpstream() -> Command {
-    let built = std::env::var_os("JUMPSTREAM_BENCH_BINARY");
-    Command::new(built.unwrap_or_else(|| env!("CARGO_BIN_EXE_jumpstream").into()))
+    let built = std::env::var_os("BENCH_BINARY");
+    let mut command = Command::new(built.unwrap_or_else(|| env!("CARGO_BIN_EXE_jumpstream").into()));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("JUMPSTREAM_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// User and system time of a process, of all its threads, those that ended included.
