@@ -7,11 +7,9 @@
 mod json;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use crate::clock::Time;
 pub use json::Error;
@@ -55,7 +53,7 @@ impl Fields {
         let mut found: [Option<Range<usize>>; 6] = Default::default();
         let [id, event_type, service, timestamp, organization, initiated_by] = &mut found;
         let end = Walk::new(input).object(|key, value| {
-            let place = match key {
+            let place = match &key[..] {
                 b"id" => &mut *id,
                 b"event_type" => &mut *event_type,
                 b"service" => &mut *service,
@@ -83,7 +81,7 @@ fn actor(input: &[u8], place: Range<usize>) -> Text {
     let offset = place.start;
     let walked = Walk::new(&input[place]).object(|key, value| {
         let value = value.start + offset..value.end + offset;
-        match key {
+        match &key[..] {
             b"id" => id = Text::of(value, input),
             b"username" => username = Text::of(value, input),
             _ => {}
@@ -201,59 +199,79 @@ fn is_name_based(id: &str) -> bool {
 /// How deep keys are sorted; deeper values count as they are written.
 const CANONICAL_DEPTH: usize = 64;
 /// Added by the API after the fact, so no part of what happened.
-const ENRICHMENTS: [&str; 3] = ["geoip", "asn", "useragent"];
+const ENRICHMENTS: [&[u8]; 3] = [b"geoip", b"asn", b"useragent"];
 
 fn canonical(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
-    match serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(bytes) {
-        Ok(mut object) => {
-            object.retain(|key, _| !ENRICHMENTS.contains(&key.as_ref()));
-            write_object(&object, CANONICAL_DEPTH, &mut out);
+    match sorted_entries(bytes) {
+        Some(mut entries) => {
+            entries.retain(|(key, _)| !ENRICHMENTS.contains(&key.as_ref()));
+            write_entries(bytes, &entries, CANONICAL_DEPTH, &mut out);
         }
-        Err(_) => out.extend_from_slice(bytes),
+        None => out.extend_from_slice(bytes),
     }
     out
 }
 
-fn write_object(object: &BTreeMap<Cow<'_, str>, &RawValue>, depth: usize, out: &mut Vec<u8>) {
+/// A key and its value's place.
+type Entry<'a> = (Cow<'a, [u8]>, Range<usize>);
+
+/// An object's entries by their keys; of a key that stands several times, the last. None where it is no object.
+fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
+    let mut entries: Vec<Entry<'_>> = Vec::with_capacity(32);
+    Walk::new(object).object(|key, value| entries.push((key.clone(), value))).ok()?;
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries.dedup_by(|(key, value), (kept, last)| {
+        let again = key == kept;
+        if again {
+            last.clone_from(value);
+        }
+        again
+    });
+    Some(entries)
+}
+
+fn write_entries(object: &[u8], entries: &[Entry<'_>], depth: usize, out: &mut Vec<u8>) {
     out.push(b'{');
-    for (key, value) in object {
+    for (key, value) in entries {
         // Quoted again: a key that holds a colon and a comma must not read as two entries.
-        write_string(key, out);
+        match key {
+            Cow::Borrowed(written) => [b"\"", *written, b"\""].iter().for_each(|part| out.extend_from_slice(part)),
+            Cow::Owned(decoded) => write_string(&String::from_utf8_lossy(decoded), out),
+        }
         out.push(b':');
-        write_value(value, depth, out);
+        write_value(&object[value.clone()], depth, out);
         out.push(b',');
     }
     out.push(b'}');
 }
 
-fn write_value(value: &RawValue, depth: usize, out: &mut Vec<u8>) {
-    let text = value.get();
-    if depth > 0
-        && text.starts_with('{')
-        && let Ok(object) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text)
-    {
-        return write_object(&object, depth - 1, out);
-    }
-    if depth > 0
-        && text.starts_with('[')
-        && let Ok(array) = serde_json::from_str::<Vec<&RawValue>>(text)
-    {
-        out.push(b'[');
-        for value in array {
-            write_value(value, depth - 1, out);
-            out.push(b',');
+fn write_value(text: &[u8], depth: usize, out: &mut Vec<u8>) {
+    match text {
+        [b'{', ..] if depth > 0 => {
+            if let Some(entries) = sorted_entries(text) {
+                return write_entries(text, &entries, depth - 1, out);
+            }
         }
-        return out.push(b']');
+        [b'[', ..] if depth > 0 => {
+            out.push(b'[');
+            let element = |value: Range<usize>| {
+                write_value(&text[value], depth - 1, out);
+                out.push(b',');
+            };
+            // It was walked as a part of its object, so it is an array.
+            let _ = Walk::new(text).array(element);
+            return out.push(b']');
+        }
+        // Whether a character was written as an escape is not what happened either.
+        [b'"', ..] if text.contains(&b'\\') => {
+            if let Ok(decoded) = serde_json::from_slice::<String>(text) {
+                return write_string(&decoded, out);
+            }
+        }
+        _ => {}
     }
-    // Whether a character was written as an escape is not what happened either.
-    if text.starts_with('"')
-        && text.contains('\\')
-        && let Ok(decoded) = serde_json::from_str::<String>(text)
-    {
-        return write_string(&decoded, out);
-    }
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {

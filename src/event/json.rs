@@ -48,14 +48,47 @@ impl<'a> Walk<'a> {
 
     /// Walks one object and shows each entry: the key, and the value's place.
     /// Gives the number of bytes read.
-    pub(super) fn object(mut self, entry: impl FnMut(&[u8], Range<usize>)) -> Result<usize, Error> {
-        self.entries(entry).map_err(|expected| {
-            if self.at < self.input.len() { Error::Syntax { at: self.at, expected } } else { Error::Incomplete }
-        })?;
-        Ok(self.at)
+    pub(super) fn object(mut self, entry: impl FnMut(&Cow<'a, [u8]>, Range<usize>)) -> Result<usize, Error> {
+        let walked = self.entries(entry);
+        self.end(walked)
     }
 
-    fn entries(&mut self, mut entry: impl FnMut(&[u8], Range<usize>)) -> Step<()> {
+    /// Walks one array and shows each value's place. Gives the number of bytes read.
+    pub(super) fn array(mut self, value: impl FnMut(Range<usize>)) -> Result<usize, Error> {
+        let walked = self.values(value);
+        self.end(walked)
+    }
+
+    fn end(self, walked: Step<()>) -> Result<usize, Error> {
+        match walked {
+            Ok(()) => Ok(self.at),
+            Err(expected) if self.at < self.input.len() => Err(Error::Syntax { at: self.at, expected }),
+            Err(_) => Err(Error::Incomplete),
+        }
+    }
+
+    fn values(&mut self, mut value: impl FnMut(Range<usize>)) -> Step<()> {
+        self.expect(b'[', "[")?;
+        if self.token() == b']' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.token();
+            let from = self.at;
+            self.value()?;
+            value(from..self.at);
+            match self.token() {
+                b',' => self.at += 1,
+                b']' => break,
+                _ => return Err(", or ]"),
+            }
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn entries(&mut self, mut entry: impl FnMut(&Cow<'a, [u8]>, Range<usize>)) -> Step<()> {
         self.expect(b'{', "{")?;
         if self.token() == b'}' {
             self.at += 1;

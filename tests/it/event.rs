@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jumpstream::clock::Time;
 use jumpstream::event::{Event, Fields, Identity};
 use proptest::prelude::*;
+use serde_json::Value;
 
 fn event(json: &str) -> Event {
     Event::parse(Bytes::copy_from_slice(json.as_bytes())).unwrap()
@@ -166,5 +167,62 @@ proptest! {
             (Err(ours), None) => prop_assert!(ours.is_eof()),
             (ours, theirs) => prop_assert!(false, "{:?} {:?}", ours, theirs),
         }
+    }
+
+    /// The walk against the library once more: a record without an id counts as its content, in one order of keys.
+    #[test]
+    fn content_is_what_serde_json_reads_with_its_keys_sorted(record in object()) {
+        let without: serde_json::Map<String, Value> =
+            record.clone().into_iter().filter(|(key, _)| !["geoip", "asn", "useragent"].contains(&&key[..])).collect();
+        let mut expected = String::new();
+        write_sorted(&Value::Object(without), &mut expected);
+        let Identity::Content(content) = event(&Value::Object(record).to_string()).identity().clone() else {
+            return Err(TestCaseError::fail("an event without an id is its content"));
+        };
+        prop_assert_eq!(String::from_utf8(content).unwrap(), expected);
+    }
+}
+
+/// Any object without an `id`; keys and texts that need escapes among them.
+fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {
+    let text = prop_oneof!["[a-c]{1,3}", "[a\"\\\\\n/é😀]{0,4}", Just("geoip".to_owned())];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        text.clone().prop_map(Value::from)
+    ];
+    let keys = text.clone();
+    let value = leaf.prop_recursive(4, 40, 5, move |inner| {
+        let object = prop::collection::btree_map(keys.clone(), inner.clone(), 0..5);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            object.prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    });
+    prop::collection::btree_map(text, value, 0..6).prop_map(|entries| entries.into_iter().collect())
+}
+
+fn write_sorted(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(entries) => {
+            out.push('{');
+            for (key, value) in entries {
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_sorted(value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(values) => {
+            out.push('[');
+            for value in values {
+                write_sorted(value, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        leaf => out.push_str(&leaf.to_string()),
     }
 }

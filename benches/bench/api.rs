@@ -1,0 +1,148 @@
+//! The emulator in a process of its own, and what the bench asks of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use bytes::Bytes;
+use jumpstream::event::Event;
+use jumpstream::source::Element;
+use jumpstream::source::page::{Limits, Parser};
+use serde::Deserialize;
+
+use crate::Outcome;
+use crate::process::{self, Process};
+
+const KEY: &str = "jca_bench";
+/// Where the emulator's clock begins: the same data set and the same windows in every run.
+const CLOCK: &str = "2026-06-01T00:00:00Z";
+
+/// A data set, and when it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Dataset {
+    pub events: u32,
+    pub days: u32,
+    /// How long after the last of them, in days: more than the last age of 8 days, or nothing.
+    pub later_days: u32,
+    pub incompressible: bool,
+    /// So many pages are kept ready.
+    pub cached_pages: u32,
+}
+
+impl Dataset {
+    /// The instant that coverage is to begin at.
+    pub fn start(&self) -> String {
+        let clock: jiff::Timestamp = CLOCK.parse().expect("it is a time");
+        (clock - jiff::SignedDuration::from_hours(24 * i64::from(self.days))).to_string()
+    }
+}
+
+/// A running emulator.
+pub struct Api {
+    pub url: String,
+    pub process: Process,
+}
+
+/// A request of `/events` as the emulator remembers it.
+#[derive(Deserialize)]
+struct Asked {
+    path: String,
+    body: String,
+    status: u16,
+}
+
+impl Api {
+    /// Returns when the data set is made and requests are answered.
+    pub async fn start(dataset: &Dataset) -> Outcome<Api> {
+        let mut arguments = vec![
+            format!("--events={}", dataset.events),
+            format!("--span={}d", dataset.days),
+            format!("--clock={CLOCK}"),
+            format!("--cached-pages={}", dataset.cached_pages),
+        ];
+        arguments.extend(dataset.incompressible.then(|| "--incompressible".to_owned()));
+        let api = Api::start_with(&arguments)?;
+        if dataset.later_days > 0 {
+            api.ask("/_emulator/clock", Some(format!("{{\"advance\":\"{}d\"}}", dataset.later_days))).await?;
+        }
+        Ok(api)
+    }
+
+    pub fn start_with(arguments: &[String]) -> Outcome<Api> {
+        let mut command = process::jumpstream();
+        command.arg("emulate").args(arguments).arg(format!("--key={KEY}"));
+        let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
+        let mut url = String::new();
+        BufReader::new(process.0.stdout.take().ok_or("no pipe")?).read_line(&mut url)?;
+        Ok(Api { url: url.trim().to_owned(), process })
+    }
+
+    pub fn cpu_seconds(&self) -> Outcome<f64> {
+        process::cpu_seconds(self.process.id())
+    }
+
+    /// How many requests it remembers.
+    pub async fn asked(&self) -> Outcome<usize> {
+        Ok(self.ask("/_emulator/requests", None).await?.lines().count())
+    }
+
+    /// The bodies of the requests of `/events` that it was asked behind the first `known` ones, a line each.
+    pub async fn pages_since(&self, known: usize) -> Outcome<String> {
+        let lines = self.ask("/_emulator/requests", None).await?;
+        let asked = lines.lines().skip(known).map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
+        let pages = asked.into_iter().filter(|asked| asked.status == 200 && asked.path.ends_with("/events"));
+        Ok(pages.map(|asked| asked.body + "\n").collect())
+    }
+
+    async fn ask(&self, path: &str, body: Option<String>) -> Outcome<String> {
+        ask(&format!("{}{path}", self.url), body).await
+    }
+
+    /// The part of a configuration that points here.
+    pub fn account(&self) -> String {
+        format!("accounts: [{{endpoint: \"{}\", api_key: {{env: BENCH_KEY}}, requests_per_second: 1000}}]\n", self.url)
+    }
+}
+
+/// The variable that [`Api::account`] names, and its value.
+pub const KEY_VARIABLE: (&str, &str) = ("BENCH_KEY", KEY);
+
+async fn ask(url: &str, body: Option<String>) -> Outcome<String> {
+    let client = client()?;
+    let request = match body {
+        Some(body) => client.post(url).body(body),
+        None => client.get(url),
+    };
+    Ok(request.send().await?.error_for_status()?.text().await?)
+}
+
+/// As jumpstream's own, less what a bare download needs not.
+pub fn client() -> Outcome<reqwest::Client> {
+    // An error means that there is a provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(reqwest::Client::builder().no_proxy().http1_only().tls_certs_only([]).build()?)
+}
+
+/// Asks for one page and shows each piece of it as it comes.
+pub async fn page(client: &reqwest::Client, url: &str, body: &str, mut piece: impl FnMut(Bytes)) -> Outcome<()> {
+    let request = client.post(format!("{url}/insights/directory/v1/events")).header("x-api-key", KEY);
+    let mut response = request.body(body.to_owned()).send().await?.error_for_status()?;
+    while let Some(chunk) = response.chunk().await? {
+        piece(chunk);
+    }
+    Ok(())
+}
+
+/// The events of a page's pieces.
+pub fn events(pieces: impl IntoIterator<Item = Bytes>, mut each: impl FnMut(Event)) -> Outcome<()> {
+    let mut parser = Parser::new(Limits::default());
+    for piece in pieces {
+        parser.push(piece);
+        while let Some(element) = parser.pull()? {
+            if let Element::Event(event) = element {
+                each(event);
+            }
+        }
+    }
+    parser.finish()?;
+    Ok(())
+}
