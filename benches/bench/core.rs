@@ -9,7 +9,7 @@ use jumpstream::emulator;
 use jumpstream::event::Event;
 use jumpstream::ledger::{Digest, FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ask, Plan, Settings};
+use jumpstream::plan::{Ask, Plan, Settings, Taken};
 use jumpstream::record::{Delivery, Key, Record, raw};
 
 use crate::process::thread_nanos;
@@ -167,7 +167,7 @@ fn whole(captured: &Captured) -> u64 {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for pieces in &captured.pages {
             api::events(pieces.iter().cloned(), |event| {
-                let Some(delivery) = state.plan.admit(&mut state.ledger, &event, captured.now) else { return };
+                let Taken::New(delivery) = state.plan.admit(&mut state.ledger, &event, captured.now) else { return };
                 bytes += event.bytes().len();
                 batch.push(raw::format(event, delivery, captured.now, &organization));
                 if bytes >= BATCH_BYTES || batch.len() >= BATCH_RECORDS {

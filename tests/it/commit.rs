@@ -6,7 +6,7 @@ mod world;
 
 use std::sync::Arc;
 
-use jumpstream::commit::{Batch, Error, Ledger, Route, commit};
+use jumpstream::commit::{Batch, Error, Route, commit};
 use jumpstream::record::{DeadLetter, Delivery, Reason};
 use jumpstream::sink;
 use world::{Act, World, checkpoint, key, record};
@@ -15,7 +15,8 @@ fn route(world: &Arc<World>, sinks: usize, dead_letters: bool, transaction: bool
     Route {
         sinks: (0..sinks).map(|place| world.sink(place)).collect(),
         dead_letters: dead_letters.then(|| world.dead_letters()),
-        ledger: if transaction { Ledger::Transaction(world.transaction()) } else { Ledger::Store(world.store()) },
+        store: world.store(),
+        transaction: transaction.then(|| world.transaction()),
     }
 }
 

@@ -11,7 +11,7 @@ use jumpstream::emulator::{self, Emulator, Kind, Truth};
 use jumpstream::ledger::StreamKey;
 use jumpstream::plan::Settings;
 use jumpstream::source::{Base, Client, KeySource, Options};
-use jumpstream::stream::{Stream, Telemetry};
+use jumpstream::stream::{Faults, Stream, Telemetry};
 use jumpstream::telemetry::metrics::Metrics;
 use jumpstream::telemetry::status::StreamStatus;
 use sha2::{Digest as _, Sha256};
@@ -51,6 +51,7 @@ fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, pag
         metrics,
         status,
         covered,
+        faults: Faults::default(),
     };
     let stream = Stream {
         key: StreamKey { organization, service: "all".to_owned() },
@@ -58,7 +59,6 @@ fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, pag
         names_organization: false,
         settings: Settings { interval: Duration::from_secs(1), page_size },
         start: Arc::new(|now| now - Duration::from_secs(2 * 3_600)),
-        store: world.store(),
         route: Arc::new(route(world, 1, true, false)),
         telemetry,
         idle_save: Duration::ZERO,
