@@ -16,7 +16,7 @@ fn issued(numbers: std::ops::Range<u32>) -> Vec<Issued> {
         id: Some(format!("event-{number}")),
         timestamp: format!("2026-09-20T10:00:{:02}Z", number % 50),
         event_type: None,
-        visible_at: format!("2026-09-20T10:00:{:02}Z", number % 50 + if number % 5 == 0 { 3 } else { 0 }),
+        visible_at: format!("2026-09-20T10:00:{:02}Z", number % 50 + if number.is_multiple_of(5) { 3 } else { 0 }),
         future: false,
         sha256: sha2::Sha256::digest(number.to_string()).iter().map(|byte| format!("{byte:02x}")).collect(),
     };
