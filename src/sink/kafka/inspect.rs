@@ -180,7 +180,11 @@ pub(super) fn sentence(settings: &Settings, code: RDKafkaErrorCode, reason: &str
         Code::InvalidTimestamp => {
             format!("{brokers} refuse our records' time; set this machine's clock or message.timestamp.after.max.ms")
         }
-        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::BrokerNotAvailable => {
+        // Its reason counts connections, which changes from try to try: not news.
+        Code::AllBrokersDown => {
+            format!("no broker of {brokers} answers; start them, or correct brokers, tls and sasl")
+        }
+        Code::BrokerTransportFailure | Code::OperationTimedOut | Code::BrokerNotAvailable => {
             format!("no broker of {brokers} answers ({reason}); start them, or correct brokers, tls and sasl")
         }
         _ => format!("{brokers} answer {code} for topic {topic}; look at the brokers' log"),
