@@ -81,7 +81,7 @@ async fn perform(events: u32, seed: u64) -> Result<Tally, Error> {
 fn tell(tally: &Tally, seed: u64) -> ExitCode {
     let text = if tally.is_perfect() {
         "\n  Next: docs/start.md sets up the real thing in a few minutes;\n        \
-         jumpstream check --config FILE says what is ready and what is still missing.\n"
+         jumpstream check --config FILE says what is still missing.\n"
             .to_owned()
     } else {
         format!("\n  This is a bug. Please report it with the seed: jumpstream demo --seed {seed}\n")

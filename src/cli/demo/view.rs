@@ -10,7 +10,7 @@ use crate::emulator::{Activity, Kind};
 use crate::telemetry::status::{State, Status};
 
 const LINE_EVERY: Duration = Duration::from_secs(2);
-const BAR: usize = 40;
+const BAR: usize = 36;
 /// A column of the picture, and the picture's first column.
 const COLUMN: usize = 16;
 const MARGIN: &str = "  ";
