@@ -69,7 +69,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "dead_letter",
         Kind::Section(dead_letter::KEYS),
-        Presence::Optional("none: an event that no sink takes stops the process"),
+        Presence::Optional("none: an event that no sink takes stops its stream"),
         "Where events go that no sink takes.",
         "{file: dead.ndjson}",
     ),

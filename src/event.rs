@@ -44,6 +44,16 @@ enum Text {
     Object(u32, u32),
 }
 
+/// A field that is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    Id,
+    EventType,
+    Service,
+    Timestamp,
+    Organization,
+}
+
 impl Fields {
     /// Reads one JSON object at the beginning of `input`.
     ///
@@ -104,16 +114,25 @@ impl Text {
             [b'"', inner @ .., b'"'] if inner.contains(&b'\\') => {
                 serde_json::from_slice::<Box<str>>(value).map_or(Text::Absent, Text::Owned)
             }
-            [b'"', inner @ .., b'"'] if std::str::from_utf8(inner).is_ok() => Text::Span(from + 1, to - 1),
+            // Nearly all are ASCII, which is found out faster than what else UTF-8 might be.
+            [b'"', inner @ .., b'"'] if inner.is_ascii() || std::str::from_utf8(inner).is_ok() => {
+                Text::Span(from + 1, to - 1)
+            }
             _ => Text::Absent,
         }
     }
 
     fn read<'a>(&'a self, bytes: &'a [u8]) -> Option<&'a str> {
+        self.raw(bytes).and_then(|text| std::str::from_utf8(text).ok())
+    }
+
+    /// The text's bytes, which were found to be UTF-8 when it was read: whoever only copies or hashes them need not
+    /// find it out again, which costs more than what they do.
+    fn raw<'a>(&'a self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         match self {
             Text::Absent | Text::Object(..) => None,
-            Text::Span(from, to) => std::str::from_utf8(&bytes[*from as usize..*to as usize]).ok(),
-            Text::Owned(text) => Some(text),
+            Text::Span(from, to) => Some(&bytes[*from as usize..*to as usize]),
+            Text::Owned(text) => Some(text.as_bytes()),
         }
     }
 }
@@ -166,15 +185,27 @@ impl Event {
         self.fields.time
     }
 
+    /// A field's text as bytes, which are UTF-8: for those who copy or hash it.
+    pub fn raw(&self, field: Field) -> Option<&[u8]> {
+        let text = match field {
+            Field::Id => &self.fields.id,
+            Field::EventType => &self.fields.event_type,
+            Field::Service => &self.fields.service,
+            Field::Timestamp => &self.fields.timestamp,
+            Field::Organization => &self.fields.organization,
+        };
+        text.raw(&self.bytes)
+    }
+
     /// What makes two records the same event.
     ///
     /// `id` and time; where the id is missing or name-based (RADIUS: UUID version 3 or 5), the record itself
     /// without `geoip`, `asn` and `useragent`, which the API adds later, and with its keys sorted.
     pub fn identity(&self) -> Identity<'_> {
-        match self.id() {
+        match self.raw(Field::Id) {
             Some(id) if !id.is_empty() && !is_name_based(id) => match self.time() {
                 Some(time) => Identity::IdAt(id, time),
-                None => Identity::IdAndText(id, self.timestamp().unwrap_or_default()),
+                None => Identity::IdAndText(id, self.raw(Field::Timestamp).unwrap_or_default()),
             },
             _ => Identity::Content(canonical(&self.bytes)),
         }
@@ -184,15 +215,14 @@ impl Event {
 /// What makes two records the same event; see [`Event::identity`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity<'a> {
-    IdAt(&'a str, Time),
+    IdAt(&'a [u8], Time),
     /// The timestamp is no instant: its text counts.
-    IdAndText(&'a str, &'a str),
+    IdAndText(&'a [u8], &'a [u8]),
     Content(Vec<u8>),
 }
 
 /// A UUID of version 3 or 5 (RFC 9562 §5.3, §5.5) is made from a name, so two events may share it.
-fn is_name_based(id: &str) -> bool {
-    let id = id.as_bytes();
+fn is_name_based(id: &[u8]) -> bool {
     id.len() == 36 && id[8] == b'-' && id[13] == b'-' && matches!(id[14], b'3' | b'5')
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Time;
-use crate::event::Event;
+use crate::event::{Event, Field};
 
 /// How an event came to be delivered; the `delivery` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,18 +84,54 @@ impl Record {
 
     /// The headers in their order; a field that the event lacks has none.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        let ingested_at = self.ingested_at.to_string();
+        let headers: Vec<_> = self
+            .headers_with(&ingested_at)
+            .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned().into()))
+            .collect();
+        headers.into_iter()
+    }
+
+    /// As [`Self::headers`], in UTF-8, for those who copy a whole batch: they bring the text of
+    /// [`Self::ingested_at`], which a page's records share.
+    pub fn headers_with<'a>(&'a self, ingested_at: &'a str) -> impl Iterator<Item = (&'static str, &'a [u8])> {
         let event = &self.event;
+        let organization = event.raw(Field::Organization).unwrap_or(self.organization.as_bytes());
         [
-            ("event-id", event.id().map(Cow::from)),
-            ("event-type", event.event_type().map(Cow::from)),
-            ("event-time", event.timestamp().map(Cow::from)),
-            ("service", event.service().map(Cow::from)),
-            ("organization", Some(self.organization().into())),
-            ("delivery", Some(self.delivery.as_str().into())),
-            ("ingested-at", Some(self.ingested_at.to_string().into())),
+            ("event-id", event.raw(Field::Id)),
+            ("event-type", event.raw(Field::EventType)),
+            ("event-time", event.raw(Field::Timestamp)),
+            ("service", event.raw(Field::Service)),
+            ("organization", Some(organization)),
+            ("delivery", Some(self.delivery.as_str().as_bytes())),
+            ("ingested-at", Some(ingested_at.as_bytes())),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// The `ingested-at` texts of a batch, each made once: a batch has few instants, since a page's records share one.
+#[derive(Debug, Default)]
+pub struct Instants(Vec<(Time, String)>);
+
+impl Instants {
+    pub fn of(records: &[Record]) -> Instants {
+        let mut texts: Vec<(Time, String)> = Vec::new();
+        for record in records {
+            if texts.last().is_none_or(|(time, _)| *time != record.ingested_at) {
+                texts.push((record.ingested_at, record.ingested_at.to_string()));
+            }
+        }
+        texts.sort_unstable();
+        texts.dedup();
+        Instants(texts)
+    }
+
+    /// RFC 3339; empty for an instant that is not of the batch.
+    pub fn text(&self, time: Time) -> &str {
+        let found = self.0.binary_search_by_key(&time, |(time, _)| *time);
+        found.map_or("", |place| &self.0[place].1)
     }
 }
 

@@ -10,7 +10,7 @@ use jumpstream::event::Event;
 use jumpstream::ledger::{Digest, FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
 use jumpstream::plan::{Ask, Plan, Settings, Taken};
-use jumpstream::record::{Delivery, Key, Record, raw};
+use jumpstream::record::{Delivery, Instants, Key, Record, raw};
 
 use crate::process::thread_nanos;
 use crate::{Options, Outcome, api, row, table};
@@ -146,17 +146,22 @@ fn record(captured: &Captured) -> u64 {
     let organization = "5f0000000000000000000000".into();
     let events = captured.events.clone();
     timed(|| {
-        for event in events {
-            consume(&raw::format(event, Delivery::Backfill, captured.now, &organization));
+        let format = |event| raw::format(event, Delivery::Backfill, captured.now, &organization);
+        let mut events = events.into_iter().map(format).peekable();
+        while events.peek().is_some() {
+            consume(&events.by_ref().take(BATCH_RECORDS).collect::<Vec<_>>());
         }
     })
 }
 
 /// Looks at everything that a sink looks at.
-fn consume(record: &Record) {
-    black_box(record.key(Key::Actor));
-    for header in record.headers() {
-        black_box(&header);
+fn consume(records: &[Record]) {
+    let instants = Instants::of(records);
+    for record in records {
+        black_box(record.key(Key::Actor));
+        for header in record.headers_with(instants.text(record.ingested_at)) {
+            black_box(header);
+        }
     }
 }
 
@@ -173,7 +178,7 @@ fn whole(captured: &Captured) -> u64 {
                 if bytes >= BATCH_BYTES || batch.len() >= BATCH_RECORDS {
                     bytes = 0;
                     state.checkpoint();
-                    std::mem::take(&mut batch).iter().for_each(consume);
+                    consume(&std::mem::take(&mut batch));
                 }
             })
             .expect("it was parsed before");

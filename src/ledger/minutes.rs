@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use sha2::{Digest as _, Sha256};
 use siphasher::sip::SipHasher24;
 
-use crate::event::{Event, Identity};
+use crate::event::{Event, Field, Identity};
 use crate::ledger::checkpoint::Minute;
 
 /// 64-bit SipHash of an event's identity under the ledger's key; compared within one minute only.
@@ -29,14 +29,14 @@ impl FingerprintKey {
         match identity {
             Identity::IdAt(id, time) => {
                 hasher.write(b"id\0");
-                hasher.write(id.as_bytes());
+                hasher.write(id);
                 hasher.write(&time.as_nanos().to_le_bytes());
             }
             Identity::IdAndText(id, timestamp) => {
                 hasher.write(b"text\0");
                 hasher.write(&(id.len() as u64).to_le_bytes());
-                hasher.write(id.as_bytes());
-                hasher.write(timestamp.as_bytes());
+                hasher.write(id);
+                hasher.write(timestamp);
             }
             Identity::Content(content) => {
                 hasher.write(b"content\0");
@@ -77,11 +77,11 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     pub fn add(&mut self, event: &Event) {
         let mut hasher = Sha256::new();
-        match event.id() {
+        match event.raw(Field::Id) {
             Some(id) => {
                 hasher.update(id);
                 hasher.update([0]);
-                hasher.update(event.timestamp().unwrap_or_default());
+                hasher.update(event.raw(Field::Timestamp).unwrap_or_default());
             }
             None => hasher.update(event.bytes()),
         }

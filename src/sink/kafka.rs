@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use rdkafka::message::{Header, OwnedHeaders};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::record::{DeadLetter, Key, Record};
+use crate::record::{DeadLetter, Instants, Key, Record};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
 pub use inspect::{Inspection, Topic, inspect};
 use publisher::{Message, Publisher};
@@ -132,12 +132,13 @@ impl Sink for KafkaSink {
 
     async fn deliver(&self, records: &[Record]) -> Result<Vec<Refused>, Error> {
         let settings = self.0.settings();
+        let instants = Instants::of(records);
         let message = |index: usize| {
             let record = &records[index];
             let ledger = settings.ledger.as_deref().map(|ledger| ("ledger", ledger));
             let mut headers = OwnedHeaders::new_with_capacity(8);
-            for (key, value) in record.headers() {
-                headers = headers.insert(Header { key, value: Some(value.as_ref()) });
+            for (key, value) in record.headers_with(instants.text(record.ingested_at)) {
+                headers = headers.insert(Header { key, value: Some(value) });
             }
             if let Some((key, value)) = ledger {
                 headers = headers.insert(Header { key, value: Some(value) });

@@ -192,13 +192,22 @@ async fn an_organization_that_the_key_does_not_see_is_red() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_events_is_yellow_and_so_is_a_rate_that_is_too_low() {
+async fn a_service_that_the_api_does_not_know_is_red_and_a_rate_that_is_too_low_yellow() {
     let api = api(Options::default()).await;
     let mut setting = Setting::new(&api.url());
     setting.account = ", services: [sso, no_such_service], requests_per_second: 0.05".into();
     let report = setting.look().await;
-    says(&report, "services", State::Yellow, "no_such_service 0");
+    says(&report, "services", State::Red, "no_such_service");
+    says(&report, "key", State::Green, "accepted");
     says(&report, "rate", State::Yellow, "polled every 40 s, not every 15 s");
+    assert_eq!(report.exit_code(), ExitCode::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_without_events_is_yellow() {
+    let api = emulator::start(Options { keys: vec![KEY.into()], events: 0, ..Options::default() }).await.unwrap();
+    let report = Setting::new(&api.url()).look().await;
+    says(&report, "services", State::Yellow, "a lapsed licence");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Records without an answer, and one more until all are sent.
+    /// Records without an answer, those not yet sent included, and one more until all are sent.
     open: usize,
     acknowledged: usize,
     failures: Vec<Failure>,
@@ -42,18 +42,19 @@ struct Open {
 pub(super) struct Flight {
     context: Context,
     number: u32,
-    sending: bool,
+    /// Those that have not been handed to the producer, and one more until all are sent.
+    left: usize,
 }
 
 impl Context {
-    /// A new flight, and where its failures arrive once every record of it has an answer.
-    pub(super) fn flight(&self) -> (Flight, oneshot::Receiver<Vec<Failure>>) {
+    /// A new flight of so many records, and where its failures arrive once every record of it has an answer.
+    pub(super) fn flight(&self, records: usize) -> (Flight, oneshot::Receiver<Vec<Failure>>) {
         let (landed, answer) = oneshot::channel();
         let mut state = self.state();
         let number = state.next;
         state.next = state.next.wrapping_add(1);
-        state.flights.insert(number, Open { open: 1, landed: Some(landed), ..Open::default() });
-        (Flight { context: self.clone(), number, sending: true }, answer)
+        state.flights.insert(number, Open { open: records + 1, landed: Some(landed), ..Open::default() });
+        (Flight { context: self.clone(), number, left: records + 1 }, answer)
     }
 
     /// The last trouble with a connection; none since a record was acknowledged.
@@ -61,9 +62,9 @@ impl Context {
         self.state().heard.clone()
     }
 
-    fn land(state: &mut State, number: u32) {
+    fn land(state: &mut State, number: u32, records: usize) {
         let Some(flight) = state.flights.get_mut(&number) else { return };
-        flight.open -= 1;
+        flight.open -= records;
         if flight.open == 0 {
             let flight = state.flights.remove(&number);
             if let Some(Open { landed: Some(landed), failures, .. }) = flight {
@@ -85,31 +86,27 @@ impl Flight {
         (self.number as usize) << 32 | index
     }
 
-    /// One more record is on its way. Said before it is sent, for its answer may come at once.
-    pub(super) fn add(&self) {
-        if let Some(flight) = self.context.state().flights.get_mut(&self.number) {
-            flight.open += 1;
-        }
+    /// The producer has taken one more record and owes its answer, which may have come already. Takes no lock: it is
+    /// said for every record, while the producer's thread counts answers.
+    pub(super) fn taken(&mut self) {
+        self.left -= 1;
     }
 
     /// The record at `index` never left: an answer of our own.
-    pub(super) fn fail(&self, index: usize, code: RDKafkaErrorCode) {
+    pub(super) fn fail(&mut self, index: usize, code: RDKafkaErrorCode) {
+        self.left -= 1;
         let mut state = self.context.state();
         if let Some(flight) = state.flights.get_mut(&self.number) {
             flight.failures.push((index, code));
         }
-        Context::land(&mut state, self.number);
+        Context::land(&mut state, self.number, 1);
     }
 
-    /// The record just added was not taken by the producer and stays with us.
-    pub(super) fn take_back(&self) {
-        Context::land(&mut self.context.state(), self.number);
-    }
-
-    /// All are sent: the flight lands with its last answer.
+    /// All are sent, or no more will be: the flight lands with its last answer.
     pub(super) fn sent(&mut self) {
-        if std::mem::take(&mut self.sending) {
-            Context::land(&mut self.context.state(), self.number);
+        let left = std::mem::take(&mut self.left);
+        if left > 0 {
+            Context::land(&mut self.context.state(), self.number, left);
         }
     }
 
@@ -162,6 +159,6 @@ impl ProducerContext for Context {
                 }
             }
         }
-        Context::land(&mut state, number);
+        Context::land(&mut state, number, 1);
     }
 }

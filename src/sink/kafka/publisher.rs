@@ -276,10 +276,10 @@ impl Line {
         message: &(impl Fn(usize) -> Message<'a> + Sync),
         wait: &mut Wait<'_>,
     ) -> Vec<Failure> {
-        let (mut flight, mut answer) = self.context.flight();
+        let (mut flight, mut answer) = self.context.flight(indexes.len());
         let mut watch = Watch { line: self, settings, acknowledged: 0, since: clock::uptime() };
         for (turn, &index) in indexes.iter().enumerate() {
-            while !self.send(&settings.topic, &flight, index, message(index)) {
+            while !self.send(&settings.topic, &mut flight, index, message(index)) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 watch.look(&flight, wait).await;
             }
@@ -303,17 +303,16 @@ impl Line {
     }
 
     /// False where the queue is full, which is how the brokers' pace reaches us.
-    fn send(&self, topic: &str, flight: &Flight, index: usize, message: Message<'_>) -> bool {
+    fn send(&self, topic: &str, flight: &mut Flight, index: usize, message: Message<'_>) -> bool {
         let Message { value, key, headers } = message;
         let mut record = BaseRecord::with_opaque_to(topic, flight.ticket(index)).payload(value).headers(headers);
         record.key = key;
-        flight.add();
         match self.producer().send(record) {
-            Ok(()) => true,
-            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => {
-                flight.take_back();
-                false
+            Ok(()) => {
+                flight.taken();
+                true
             }
+            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => false,
             Err((fault, _)) => {
                 flight.fail(index, fault.rdkafka_error_code().unwrap_or(Code::Unknown));
                 true

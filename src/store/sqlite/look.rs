@@ -46,7 +46,13 @@ fn read(path: &Path, file: File) -> Result<(), Error> {
         return Ok(());
     }
     let number = |at: usize| header.get(at..at + 4).and_then(|four| Some(u32::from_be_bytes(four.try_into().ok()?)));
-    if !header.starts_with(MAGIC) || number(68) != Some(schema::APPLICATION_ID as u32) {
+    // What the log holds is not in the file yet, our id included.
+    let logged = std::fs::metadata(format!("{path}-wal")).is_ok_and(|log| log.len() > 0);
+    let ours = match number(68) {
+        Some(0) => logged,
+        id => id == Some(schema::APPLICATION_ID as u32),
+    };
+    if !header.starts_with(MAGIC) || !ours {
         let source = io::Error::other("is no state of jumpstream; give another state.path");
         return Err(Error::File { path, source });
     }

@@ -22,10 +22,12 @@ use super::route;
 use super::world::World;
 use crate::random;
 
-const SAMPLE: u64 = 12;
+const SAMPLE: u64 = 8;
 const ALL: u64 = 600;
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a life may take to crash.
+const PATIENCE: Duration = Duration::from_secs(2);
 const HISTORY: u32 = 600;
 
 /// One life of a stream: its future, and what it tells.
@@ -127,16 +129,19 @@ async fn run(seed: u64) -> (u64, u64, u64) {
     };
     let (emulator, key) = emulator(seed, options).await;
     let world = World::new();
-    world.trouble(Rng::with_seed(rng.u64(..)), 20);
+    world.trouble(Rng::with_seed(rng.u64(..)), 15);
     let page_size = rng.u32(5..60);
     let (mut crashes, mut failures) = (0, 0);
     let mut in_flight = BTreeMap::<String, u64>::new();
     for _ in 0..rng.u32(4..12) {
         let Life { stream, end: _end, .. } = life(&emulator, key.path(), &world, page_size);
-        match timeout(Duration::from_millis(rng.u64(1..400)), stream.run()).await {
-            Err(_) => crashes += 1,
-            Ok(Err(_)) => failures += 1,
-            Ok(Ok(())) => panic!("seed {seed}: it ended without being told to"),
+        tokio::select! {
+            // What has caught up has little left that could crash.
+            () = async { drop(timeout(PATIENCE, world.crash(rng.u32(1..150))).await) } => crashes += 1,
+            ended = stream.run() => {
+                assert!(ended.is_err(), "seed {seed}: it ended without being told to");
+                failures += 1;
+            }
         }
         world.unsettled().iter().for_each(|value| *in_flight.entry(hash(value)).or_default() += 1);
     }
@@ -161,7 +166,7 @@ async fn a_stream_dropped_at_any_moment_loses_nothing_and_repeats_what_was_in_fl
     }
     println!("{crashes} crashes, {failures} failed commits, {repeats} repeats");
     if random::chosen_seed().is_none() {
-        assert!(crashes > 10 && failures > 10 && repeats > 0, "nothing happened");
+        assert!(crashes > 5 && failures > 5 && repeats > 0, "nothing happened");
     }
 }
 

@@ -13,6 +13,7 @@ use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, StreamKey};
 use jumpstream::record::{DeadLetter, Delivery, Reason, Record};
 use jumpstream::sink::{self, DeadLetters, Refused, Sink};
 use jumpstream::store::{self, Store};
+use tokio::sync::Notify;
 
 /// An effect that came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,10 @@ pub enum Act {
 pub const TRANSACTED: usize = 99;
 
 #[derive(Default)]
-pub struct World(Mutex<Inner>);
+pub struct World {
+    inner: Mutex<Inner>,
+    crash: Notify,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -42,6 +46,8 @@ struct Inner {
     /// The step that fails, counted from 0.
     failing: Option<usize>,
     trouble: Option<Trouble>,
+    /// Steps until [`World::crash`].
+    until_crash: u32,
 }
 
 struct Trouble {
@@ -78,6 +84,27 @@ impl World {
 
     pub fn calm(&self) {
         self.inner().trouble = None;
+    }
+
+    /// Ready once so many steps of effects are done: then is the time to crash.
+    pub async fn crash(&self, steps: u32) {
+        self.inner().until_crash = steps;
+        self.crash.notified().await;
+    }
+
+    /// Gives others their turn, so many times.
+    async fn pause(&self, steps: u32) {
+        for _ in 0..steps {
+            let left = {
+                let mut inner = self.inner();
+                inner.until_crash = inner.until_crash.saturating_sub(1);
+                inner.until_crash
+            };
+            if left == 0 {
+                self.crash.notify_waiters();
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     pub fn acts(&self) -> Vec<Act> {
@@ -126,7 +153,7 @@ impl World {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap()
+        self.inner.lock().unwrap()
     }
 
     fn fold(&self, checkpoint: &Checkpoint) {
@@ -152,14 +179,8 @@ impl World {
                 None => Fate { pauses: 0, reached: 0, fails },
             }
         };
-        pause(fate.pauses).await;
+        self.pause(fate.pauses).await;
         fate
-    }
-}
-
-async fn pause(turns: u32) {
-    for _ in 0..turns {
-        tokio::task::yield_now().await;
     }
 }
 
@@ -178,7 +199,7 @@ impl Sink for ModelSink {
         let fate = self.world.fate(records.len()).await;
         let mut refused = self.take(&records[..fate.reached], 0);
         // Here a crash finds a part delivered.
-        pause(fate.pauses).await;
+        self.world.pause(fate.pauses).await;
         if fate.fails {
             return Err(sink::Error::Kafka("the model fails".to_owned()));
         }
