@@ -146,8 +146,7 @@ impl Plan {
             None => now - OVERLAP.end,
         };
         // Where the clock fell behind the edge, a bound would end the poll before it begins.
-        let crowded = self.crowded.is_some_and(|due| now < due && due <= now + CROWDED_EVERY);
-        let bound = Some(now + FUTURE).filter(|to| from < *to && crowded);
+        let bound = Some(now + FUTURE).filter(|to| from < *to && self.crowded.is_some_and(|due| now < due));
         Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bound)
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use jumpstream::clock::{self, Time};
 use jumpstream::emulator::{self, Emulator, Kind, Truth};
+use jumpstream::event::Event;
 use jumpstream::ledger::StreamKey;
 use jumpstream::plan::Settings;
 use jumpstream::source::{Base, Client, KeySource, Options};
@@ -180,6 +181,34 @@ async fn counting_that_always_fails_holds_no_gap_up() {
     let goal = clock::wall();
     catch_up(life(&emulator, key.path(), &world, 100), goal).await;
     judge("no counting", &emulator, &world, goal, &BTreeMap::new());
+}
+
+#[tokio::test]
+async fn what_a_poll_brings_is_delivered_though_the_edge_stands_still() {
+    let (emulator, key) = emulator(1, emulator::Options { rate: 20.0, ..emulator::Options::default() }).await;
+    let world = World::new();
+    let Life { stream, end, mut covered, .. } = life(&emulator, key.path(), &world, 1_000);
+    let reading = tokio::spawn(stream.run());
+    timeout(DEADLINE, covered.wait_for(Option::is_some)).await.expect("it catches up").unwrap();
+    // The API's clock turns out to be behind: until it has passed the edge again, no poll covers anything.
+    let url = format!("{}/_emulator/settings", emulator.url());
+    let behind = reqwest::Client::new().post(url).body(r#"{"date_offset":"-110s"}"#);
+    behind.send().await.unwrap().error_for_status().unwrap();
+    // Nine answers later every sample is of the new kind.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let then = clock::wall();
+    let newest = || {
+        let times = world.values(0).into_iter().rev().take(50).filter_map(|value| Event::parse(value).ok()?.time());
+        times.max().unwrap_or_default()
+    };
+    let delivered = async {
+        while newest() < then {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), delivered).await.expect("the newest events are delivered");
+    end.send_replace(true);
+    timeout(DEADLINE, reading).await.expect("it ends").unwrap().unwrap();
 }
 
 #[tokio::test]
