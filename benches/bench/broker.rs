@@ -11,6 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use crate::{Outcome, process};
 
 const PARTITIONS: i32 = 4;
+/// How often a topic is looked at while it fills.
+const GLANCE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker; its container is removed when it is dropped.
@@ -18,6 +20,8 @@ pub struct Broker {
     container: String,
     pub bootstrap: String,
     process: u32,
+    /// Asks and never reads; none before the broker has its address.
+    client: Option<BaseConsumer>,
 }
 
 impl Broker {
@@ -31,7 +35,7 @@ impl Broker {
         let script = "ADVERTISED=$(hostname -i) exec bash /kafka-start";
         let listeners = ["--label", "jumpstream-test", "--env", "LISTENERS=BENCH:PLAINTEXT:9094"];
         let container = docker(&[&["create"], &listeners[..], &[&image, "bash", "-c", script]].concat())?;
-        let mut broker = Broker { container, bootstrap: String::new(), process: 0 };
+        let mut broker = Broker { container, bootstrap: String::new(), process: 0, client: None };
         let start = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka-start");
         docker(&["cp", start, &format!("{}:/kafka-start", broker.container)])?;
         docker(&["start", &broker.container])?;
@@ -44,8 +48,13 @@ impl Broker {
                 .unwrap_or_default()
         );
         broker.process = broker.inspect("{{.State.Pid}}")?.parse()?;
+        broker.client = Some(ClientConfig::new().set("bootstrap.servers", &broker.bootstrap).create()?);
         broker.await_answer().await?;
         Ok(Some(broker))
+    }
+
+    fn client(&self) -> Outcome<&BaseConsumer> {
+        Ok(self.client.as_ref().ok_or("the broker has no address yet")?)
     }
 
     fn inspect(&self, what: &str) -> Outcome<String> {
@@ -54,8 +63,7 @@ impl Broker {
 
     async fn await_answer(&self) -> Outcome<()> {
         let begun = Instant::now();
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create()?;
-        while consumer.fetch_metadata(None, Duration::from_secs(1)).is_err() {
+        while self.client()?.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             if begun.elapsed() > PATIENCE {
                 return Err(format!("Kafka doesn't answer at {}", self.bootstrap).into());
             }
@@ -91,13 +99,20 @@ impl Broker {
 
     /// How many records the topic holds.
     pub fn count(&self, topic: &str) -> Outcome<u64> {
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create()?;
         let mut count = 0;
         for partition in 0..PARTITIONS {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(5))?;
+            let (low, high) = self.client()?.fetch_watermarks(topic, partition, Duration::from_secs(5))?;
             count += (high - low) as u64;
         }
         Ok(count)
+    }
+
+    /// When the topic was first seen to hold `count` records, or now once `ended` says that no more will come.
+    pub async fn await_count(&self, topic: &str, count: u64, ended: impl Fn() -> bool) -> Outcome<Instant> {
+        while !ended() && self.count(topic)? < count {
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(Instant::now())
     }
 
     fn admin(&self) -> Outcome<AdminClient<DefaultClientContext>> {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::api::{Api, Dataset, KEY_VARIABLE};
 use crate::broker::Broker;
-use crate::process::{self, Taken};
+use crate::process::{self, Process, Taken};
 use crate::{Options, Outcome, bare, row, table};
 
 /// One round's figures.
@@ -47,7 +48,16 @@ async fn measure(broker: &Broker, api: &Api, dataset: &Dataset, folder: &Path, n
     broker.create(&topic).await?;
     let known = api.asked().await?;
     let (emulator, brokers) = (api.cpu_seconds()?, broker.cpu_seconds()?);
-    let jumpstream = process::run(&mut command(broker, api, dataset, folder, &topic)?).await?;
+    let begun = Instant::now();
+    let running = Process::start(&mut command(broker, api, dataset, folder, &topic)?)?;
+    let running = tokio::spawn(running.wait(begun));
+    // It goes on until a poll has covered the time it began at, an interval after the last event has arrived.
+    let arrived = broker.await_count(&topic, u64::from(dataset.events), || running.is_finished()).await?;
+    let (taken, status) = running.await??;
+    if !status.success() {
+        return Err(format!("jumpstream ended with {status}").into());
+    }
+    let jumpstream = Taken { wall_seconds: (arrived - begun).as_secs_f64(), ..taken };
     let emulator_cpu = api.cpu_seconds()? - emulator;
     let jumpstream_broker_cpu = broker.cpu_seconds()? - brokers;
     let events = broker.count(&topic)?;
@@ -89,7 +99,7 @@ async fn measure(broker: &Broker, api: &Api, dataset: &Dataset, folder: &Path, n
 fn command(broker: &Broker, api: &Api, dataset: &Dataset, folder: &Path, topic: &str) -> Outcome<Command> {
     let (config, state) = (folder.join(format!("{topic}.yaml")), folder.join(format!("{topic}.db")));
     let text = format!(
-        "{}poll: {{start: \"{}\"}}\n\
+        "{}poll: {{start: \"{}\", interval: 1s}}\n\
          sinks: [{{type: kafka, brokers: [\"{}\"], topic: {topic}, delivery: at_least_once}}]\n\
          state: {{type: sqlite, path: \"{}\"}}\n\
          server: {{listen: \"127.0.0.1:0\"}}\npage: {{listen: \"127.0.0.1:0\"}}\nlog: {{level: error}}\n",

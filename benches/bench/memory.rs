@@ -20,7 +20,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
         let folder = tempfile::tempdir()?;
         let (config, state) = (folder.path().join("bench.yaml"), folder.path().join("bench.db"));
         let text = format!(
-            "{}poll: {{start: \"{}\"}}\nsinks: [{{type: stdout}}]\nstate: {{type: sqlite, path: \"{}\"}}\n\
+            "{}poll: {{start: \"{}\", interval: 1s}}\nsinks: [{{type: stdout}}]\nstate: {{type: sqlite, path: \"{}\"}}\n\
              server: {{listen: \"127.0.0.1:0\"}}\npage: {{listen: \"127.0.0.1:0\"}}\nlog: {{level: error}}\n",
             api.account(),
             dataset.start(),

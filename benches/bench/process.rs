@@ -14,6 +14,7 @@ const TICKS: f64 = 100.0;
 /// What a process took from its start to its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Taken {
+    /// From its start to its end, or to when its work was done.
     pub wall_seconds: f64,
     /// User and system, all threads.
     pub cpu_seconds: f64,
