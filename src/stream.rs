@@ -67,6 +67,13 @@ pub enum Error {
     Task(String),
 }
 
+impl Error {
+    /// Whether the stream's home is to be taken over anew, or is another's by now.
+    pub fn gives_up(&self) -> bool {
+        matches!(self, Error::Commit(commit::Error::GivenUp(_)))
+    }
+}
+
 impl Stream {
     /// Reads and delivers until told to end; then commits what it has.
     ///
@@ -143,7 +150,7 @@ impl Stream {
 }
 
 /// What `future` gives; none when told to end first. A value that is there already counts.
-async fn or_end<T>(shutdown: &mut watch::Receiver<bool>, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn or_end<T>(shutdown: &mut watch::Receiver<bool>, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         value = future => Some(value),

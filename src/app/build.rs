@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::account::Account;
+use crate::app::account::{Account, Share};
+use crate::app::roster::Roster;
+use crate::app::tenure::Permanent;
 use crate::app::{App, Error, Shared};
-use crate::commit::Route;
+use crate::commit::{Burial, Route};
 use crate::config::{self, Config};
 use crate::plan;
 use crate::server::{self, Server};
@@ -51,14 +53,16 @@ impl App {
             server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
         let server = Server::bind(options, metrics.clone(), board.clone()).await?;
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
+        let route = Arc::new(Route { sinks, dead_letters: dead_letters.map(Burial::Before), store, transaction: None });
         Ok(App {
+            tenure: Arc::new(Permanent(route)),
             accounts: accounts.collect::<Result<_, Error>>()?,
             shared: Arc::new(Shared {
-                route: Arc::new(Route { sinks, dead_letters, store, transaction: None }),
                 metrics,
                 board,
                 settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },
                 start: config.poll.start,
+                roster: Roster::default(),
                 idle_save: if eager { Duration::ZERO } else { IDLE_SAVE },
             }),
             server,
@@ -84,6 +88,7 @@ fn open_account(account: config::Account, poll: &config::Poll, metrics: &Metrics
         services: account.services,
         telemetry,
         faults: Faults::default(),
+        share: Share::default(),
     })
 }
 
