@@ -4,6 +4,7 @@
 //! A store folds checkpoints and understands nothing of them: it asks no clock and decides nothing.
 //! [`Store::save`] returns when the checkpoint is durable, whole or not at all.
 
+pub mod kafka;
 pub mod sqlite;
 
 use async_trait::async_trait;

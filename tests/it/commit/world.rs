@@ -346,5 +346,6 @@ pub fn checkpoint(events: &[u64]) -> Checkpoint {
         delivered: BTreeMap::from([(1, events.to_vec())]),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
+        whole: BTreeMap::new(),
     }
 }
