@@ -22,7 +22,7 @@ use crate::sink::{self, DeadLetters, Refused, Sink};
 use crate::store::{self, Store};
 
 /// Records and the checkpoint that they bring us to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     pub records: Vec<Record>,
     /// What could not become a record.
@@ -39,7 +39,7 @@ pub trait Transactional: Send + Sync {
     /// All durable and visible, or none.
     ///
     /// Gives the records that the far end will never take; where there are any, nothing was committed.
-    async fn commit(&self, stream: &StreamKey, batch: &Batch) -> Result<Vec<Refused>, Error>;
+    async fn commit(&self, stream: &StreamKey, batch: &Arc<Batch>) -> Result<Vec<Refused>, Error>;
 }
 
 /// Where batches go, and where the ledger comes back from.
@@ -106,19 +106,23 @@ pub async fn commit(route: &Route, stream: &StreamKey, mut batch: Batch) -> Resu
         let refused = sink.deliver(&batch.records).await?;
         batch.dead.extend(dead_letters(&batch.records, &refused));
     }
+    crate::fail_point!("delivered");
     bury(route, &batch.dead).await?;
+    crate::fail_point!("buried");
     let Some(transaction) = &route.transaction else {
         route.store.save(stream, &batch.checkpoint).await?;
+        crate::fail_point!("saved");
         return Ok(batch.dead);
     };
+    let mut batch = Arc::new(batch);
     loop {
         let refused = transaction.commit(stream, &batch).await?;
         if refused.is_empty() {
-            return Ok(batch.dead);
+            return Ok(Arc::unwrap_or_clone(batch).dead);
         }
-        let dead = batch.give_up(&refused);
+        let dead = Arc::make_mut(&mut batch).give_up(&refused);
         bury(route, &dead).await?;
-        batch.dead.extend(dead);
+        Arc::make_mut(&mut batch).dead.extend(dead);
     }
 }
 

@@ -158,7 +158,7 @@ fn tree(root: &Section) -> Option<Config> {
     let sinks = Sink::list(root);
     let dead_letter =
         root.node("dead_letter").map(|_| DeadLetter::section(&root.section("dead_letter")?, sinks.as_deref()));
-    let state = State::section(root);
+    let state = State::section(root, sinks.as_deref());
     let server = root.section_or_defaults("server").and_then(|section| Server::section(&section));
     let page = root.section_or_defaults("page").and_then(|section| Page::section(&section, server.as_ref()));
     let log = root.section_or_defaults("log").and_then(|section| Log::section(&section));
