@@ -56,6 +56,9 @@ pub mod sink;
 
 pub mod store;
 
+// Whose it is, where replicas share the work.
+pub mod cluster;
+
 // Around it.
 pub mod cli;
 

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main",      &["cli", "exit_code"]),
     ("cli",       &["app", "emulator", "stream", "config", "telemetry", "sink", "store", "source", "ledger", "record", "clock", "exit_code"]),
-    ("app",       &["emulator", "stream", "commit", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "clock", "exit_code"]),
+    ("app",       &["emulator", "stream", "commit", "cluster", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "clock", "exit_code"]),
     // An imitation of the API that shared our code would share our mistakes.
     ("emulator",  &[]),
     ("stream",    &["commit", "telemetry", "source", "plan", "ledger", "record", "event", "retry", "clock"]),
     ("commit",    &["sink", "store", "ledger", "record", "retry", "clock"]),
+    // Knows partitions; the app brings its client's configuration and says whose they are.
+    ("cluster",   &["clock"]),
     ("server",    &["telemetry", "clock"]),
     ("config",    &["record", "clock"]),
     ("telemetry", &["sink", "record", "clock"]),
