@@ -25,7 +25,7 @@ use crate::exit_code::ExitCode;
 use crate::server::Server;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Board;
-use crate::{server, sink, source, store, stream};
+use crate::{cluster, server, sink, source, store, stream};
 use account::{Account, Seat};
 use home::Home;
 use roster::Roster;
@@ -66,11 +66,22 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    #[error(transparent)]
     Server(#[from] server::Error),
     #[error(transparent)]
     Stream(#[from] stream::Error),
     #[error(transparent)]
     Secret(#[from] crate::config::secret::Error),
+}
+
+impl Error {
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Error::Store(error) if error.wants_a_decision() => ExitCode::Configuration,
+            _ => ExitCode::Failed,
+        }
+    }
 }
 
 impl App {
@@ -123,6 +134,7 @@ impl App {
         ends.send_replace(true);
         side.abort_all();
         let code = drain(homes, code).await;
+        self.tenure.leave().await;
         serving.abort();
         code
     }
@@ -140,6 +152,8 @@ impl App {
             seat
         });
         let seats = seats.collect();
+        let (tenure, shutdown) = (self.tenure.clone(), shutdown.clone());
+        homes.spawn(async move { tenure.keep(shutdown).await });
         (homes, seats)
     }
 }
@@ -181,7 +195,7 @@ async fn first_fault(homes: &mut JoinSet<Result<(), Error>>) -> ExitCode {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!("{error}");
-                return ExitCode::Failed;
+                return error.exit_code();
             }
             Err(error) => {
                 tracing::error!("a task ended: {error}");

@@ -131,7 +131,7 @@ impl Membership {
     /// still held is given back at once. Returns when the coordinator has answered, after 5 s at the latest.
     ///
     /// Dropping it leaves the group all the same, unless the process ends first.
-    pub async fn leave(self) {
+    pub async fn leave(&self) {
         let (answer, left) = oneshot::channel();
         self.tell(Command::Leave(Some(answer)));
         if tokio::time::timeout(LEAVE, left).await.is_err() {

@@ -78,9 +78,6 @@ pub enum Error {
     Sink(#[from] sink::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The transaction's outcome is another owner's to know, or nobody's here: the ledger must be taken over anew.
-    #[error("{0}")]
-    GivenUp(String),
 }
 
 impl Error {
@@ -91,7 +88,6 @@ impl Error {
         match self {
             Error::Sink(error) => matches!(error, NoDeadLetter { .. } | DeadLetterRefused { .. }),
             Error::Store(error) => matches!(error, store::Error::Damaged { .. }),
-            Error::GivenUp(_) => false,
         }
     }
 }
@@ -102,6 +98,10 @@ impl Error {
 /// Dropped, it may leave any part of the records delivered and the checkpoint saved or not, but never a saved
 /// checkpoint with a record missing.
 pub async fn commit(route: &Route, stream: &StreamKey, mut batch: Batch) -> Result<Vec<DeadLetter>, Error> {
+    if batch.delivers_nothing() {
+        route.store.save_idle(stream, batch.checkpoint).await?;
+        return Ok(Vec::new());
+    }
     for sink in &route.sinks {
         let refused = sink.deliver(&batch.records).await?;
         batch.dead.extend(dead_letters(&batch.records, &refused));
@@ -127,6 +127,10 @@ pub async fn commit(route: &Route, stream: &StreamKey, mut batch: Batch) -> Resu
 }
 
 impl Batch {
+    fn delivers_nothing(&self) -> bool {
+        self.records.is_empty() && self.dead.is_empty() && self.checkpoint.delivered.is_empty()
+    }
+
     /// Takes the refused records out.
     fn give_up(&mut self, refused: &[Refused]) -> Vec<DeadLetter> {
         let dead = dead_letters(&self.records, refused).collect();

@@ -69,6 +69,7 @@ pub mod server;
 pub mod telemetry;
 
 pub mod exit_code;
+pub mod fail_point;
 
 pub mod clock;
 

@@ -68,6 +68,10 @@ pub enum Error {
         "ledger topic {topic} has {found} partitions and state.partitions says {wanted}: streams would be looked for in the wrong place; set state.partitions to {found}, or choose another state.topic"
     )]
     OtherPartitions { topic: String, found: usize, wanted: u32 },
+    /// Whether the last transaction was committed is another owner's to know, or nobody's here: the ledger must be taken
+    /// over anew.
+    #[error("{0}")]
+    GivenUp(String),
     #[error("ledger topic {topic}: {fault}")]
     Client { topic: String, fault: String },
 }

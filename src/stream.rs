@@ -27,6 +27,7 @@ use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
 use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
+use crate::store;
 use report::Report;
 pub use report::{Faults, Telemetry};
 
@@ -70,7 +71,7 @@ pub enum Error {
 impl Error {
     /// Whether the stream's home is to be taken over anew, or is another's by now.
     pub fn gives_up(&self) -> bool {
-        matches!(self, Error::Commit(commit::Error::GivenUp(_)))
+        matches!(self, Error::Commit(commit::Error::Store(store::Error::GivenUp(_))))
     }
 }
 
@@ -389,7 +390,8 @@ impl<'r> Reading<'r> {
         let now = self.stream.client.now().unwrap_or_default();
         self.ledger.forget_settled(now);
         let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
-        let checkpoint: Checkpoint = self.ledger.checkpoint();
+        let whole = self.stream.route.store.due(&self.stream.key);
+        let checkpoint: Checkpoint = self.ledger.checkpoint_with(&whole);
         self.coming = Some(self.report.milestone(&records, &self.ledger));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();

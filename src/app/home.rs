@@ -19,8 +19,6 @@ use crate::commit::Route;
 use crate::retry::Schedule;
 use crate::stream;
 
-/// How long a home's streams may take to commit what is in flight when another replica waits for it.
-const HANDOVER: Duration = Duration::from_secs(1);
 /// Rising pauses between tenures that were given up.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(30);
 /// A tenure of this length was no failure of its beginning.
@@ -107,11 +105,9 @@ impl Home {
         };
         end.send_replace(true);
         match ended {
-            // The process's own deadline ends it.
-            Ended::ToldTo => drain(&mut streams).await?,
-            Ended::Tenure(End::Handover) => {
-                // What doesn't end in time is dropped: its transaction is aborted by the next owner.
-                let drained = tokio::time::timeout(HANDOVER, drain(&mut streams)).await;
+            Ended::ToldTo | Ended::Tenure(End::Handover) => {
+                // What doesn't end in time is dropped, as in a crash.
+                let drained = tokio::time::timeout(self.tenure.drain(), drain(&mut streams)).await;
                 drained.unwrap_or(Ok(()))?;
             }
             Ended::Tenure(End::Lost) | Ended::GivenUp(_) => {}

@@ -3,10 +3,14 @@
 //! # Invariants
 //! Knows which homes are ours and where their ledgers are; runs no stream and touches no event.
 
+pub(super) mod grouped;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::app::Error;
 use crate::commit::Route;
@@ -30,6 +34,15 @@ pub(super) trait Tenure: Send + Sync {
     /// The home of a stream's ledger.
     fn home_of(&self, stream: &StreamKey) -> u32;
 
+    /// Takes part in giving out homes, until told to end.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    async fn keep(&self, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
+        drop(shutdown.wait_for(|ends| *ends).await);
+        Ok(())
+    }
+
     /// Waits until the home is ours and its ledgers can be read; where its batches go, and its ledgers come from.
     ///
     /// # Errors
@@ -42,8 +55,17 @@ pub(super) trait Tenure: Send + Sync {
     /// Nothing of ours is in flight any more.
     fn release(&self, home: u32);
 
+    /// How long a home's streams may take to commit what is in flight.
+    fn drain(&self) -> Duration;
+
+    /// Gives up all homes for good, after their release.
+    async fn leave(&self) {}
+
     /// The homes that are ours; none before the first answer.
     fn ours(&self) -> Option<BTreeSet<u32>>;
+
+    /// What is waited for at this moment; none when all is well.
+    fn trouble(&self) -> Option<String>;
 }
 
 /// One home, ours for as long as the process lives: a local disk's ledgers.
@@ -69,7 +91,16 @@ impl Tenure for Permanent {
 
     fn release(&self, _: u32) {}
 
+    fn drain(&self) -> Duration {
+        super::DRAIN
+    }
+
     fn ours(&self) -> Option<BTreeSet<u32>> {
         Some(BTreeSet::from([0]))
+    }
+
+    /// The store says it itself.
+    fn trouble(&self) -> Option<String> {
+        None
     }
 }

@@ -49,7 +49,7 @@ async fn start(config: Config, args: Args) -> ExitCode {
         Ok(app) => app.run(catch_up).await,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::Failed
+            error.exit_code()
         }
     }
 }

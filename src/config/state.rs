@@ -73,13 +73,22 @@ impl State {
             ("kafka", false) => {
                 // Else the sinks' own faults are told first.
                 sinks?;
-                let problem = "the ledger lies in Kafka only beside a sink of `delivery: exactly_once`, and there is none";
-                section.fault("type", problem, "write `delivery: exactly_once` there, or `state: {type: sqlite, path: …}`");
+                let problem =
+                    "the ledger lies in Kafka only beside a sink of `delivery: exactly_once`, and there is none";
+                section.fault(
+                    "type",
+                    problem,
+                    "write `delivery: exactly_once` there, or `state: {type: sqlite, path: …}`",
+                );
                 None
             }
             (_, true) => {
                 let problem = "`delivery: exactly_once` keeps the ledger in Kafka, in one transaction with the events";
-                section.fault("type", problem, "write `state: {type: kafka}`, or `delivery: at_least_once` at the sink");
+                section.fault(
+                    "type",
+                    problem,
+                    "write `state: {type: kafka}`, or `delivery: at_least_once` at the sink",
+                );
                 None
             }
             (_, false) => Some(State::Sqlite { path: section.output("path")? }),

@@ -15,16 +15,16 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::clock;
+use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Transactional};
 use crate::ledger::{Checkpoint, Hour, StreamKey};
 use crate::sink::kafka::{Outcome, Transactions};
 use crate::sink::{self, Refused};
 use crate::store::kafka::Ledgers;
+use crate::store::kafka::Options;
 use crate::store::kafka::book::Book;
 use crate::store::kafka::format::Entry;
 use crate::store::kafka::group::{Group, Place, Submission, Way, write_entries};
-use crate::store::kafka::Options;
 use crate::store::{self, Store};
 
 /// How often checkpoints that deliver nothing are written, those of all streams together.
@@ -52,13 +52,15 @@ struct Shelf {
     folded: Option<Checkpoint>,
     /// Those that deliver nothing: written with the stream's next batch, or in a while.
     idle: Vec<Checkpoint>,
+    /// What the topic says of it, or will with the transaction under way.
+    start: Option<Time>,
     /// Of a batch that was refused in part: what is left of it brings the same checkpoint again.
     refused: Option<Vec<Entry>>,
 }
 
 impl Shelf {
     fn of(stream: &StreamKey) -> Shelf {
-        Shelf { book: Book::new(stream.clone()), folded: None, idle: Vec::new(), refused: None }
+        Shelf { book: Book::new(stream.clone()), folded: None, idle: Vec::new(), start: None, refused: None }
     }
 
     /// What the checkpoint changes, with what has waited for it.
@@ -66,9 +68,19 @@ impl Shelf {
         if let Some(entries) = self.refused.take() {
             return entries;
         }
+        self.start = Some(checkpoint.start);
         let mut entries = self.idle_entries();
         entries.extend(self.book.entries(checkpoint, clock::wall()));
         entries
+    }
+
+    /// Gives it back where it must not be lost: a start is resolved once.
+    fn keep_idle(&mut self, checkpoint: Checkpoint) -> Result<(), Box<Checkpoint>> {
+        if self.start != Some(checkpoint.start) {
+            return Err(Box::new(checkpoint));
+        }
+        self.idle.push(checkpoint);
+        Ok(())
     }
 
     fn idle_entries(&mut self) -> Vec<Entry> {
@@ -96,7 +108,8 @@ impl Partition {
         folded: BTreeMap<StreamKey, (Checkpoint, Book)>,
     ) -> Partition {
         let shelves = folded.into_iter().map(|(stream, (folded, book))| {
-            (stream, Shelf { book, folded: Some(folded), idle: Vec::new(), refused: None })
+            let start = Some(folded.start);
+            (stream, Shelf { book, folded: Some(folded), idle: Vec::new(), start, refused: None })
         });
         let books = Arc::new(Books(Mutex::new(shelves.collect())));
         let producer = Arc::new(producer);
@@ -107,8 +120,18 @@ impl Partition {
         Partition { books, producer, submissions, _work: tasks }
     }
 
+    /// A checkpoint without records.
+    async fn write(&self, stream: &StreamKey, checkpoint: Checkpoint) -> Result<(), store::Error> {
+        let batch = Batch { records: Vec::new(), dead: Vec::new(), checkpoint };
+        match self.submit(stream, Arc::new(batch)).await {
+            Ok(_) => Ok(()),
+            Err(commit::Error::Store(error)) => Err(error),
+            Err(error) => Err(store::Error::GivenUp(error.to_string())),
+        }
+    }
+
     async fn submit(&self, stream: &StreamKey, batch: Arc<Batch>) -> Result<Vec<Refused>, commit::Error> {
-        let gone = || commit::Error::GivenUp("the partition was given up".to_owned());
+        let gone = || commit::Error::from(store::Error::GivenUp("the partition was given up".to_owned()));
         let entries = self.books.shelf(stream, |shelf| shelf.entries(&batch.checkpoint));
         let (answer, answered) = oneshot::channel();
         let submission = Submission { stream: stream.clone(), batch, entries, answer };
@@ -135,12 +158,15 @@ impl Store for Partition {
     }
 
     async fn save(&self, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<(), store::Error> {
-        self.save_idle(stream, checkpoint.clone()).await
+        self.write(stream, checkpoint.clone()).await
     }
 
     async fn save_idle(&self, stream: &StreamKey, checkpoint: Checkpoint) -> Result<(), store::Error> {
-        self.books.shelf(stream, |shelf| shelf.idle.push(checkpoint));
-        Ok(())
+        let kept = self.books.shelf(stream, |shelf| shelf.keep_idle(checkpoint));
+        match kept {
+            Ok(()) => Ok(()),
+            Err(checkpoint) => self.write(stream, *checkpoint).await,
+        }
     }
 
     fn due(&self, stream: &StreamKey) -> Vec<Hour> {
@@ -174,7 +200,9 @@ impl Work {
             let Some(first) = first else { return };
             let mut group = Group::default();
             group.add(first);
-            while !group.is_full() && let Ok(next) = waiting.try_recv() {
+            while !group.is_full()
+                && let Ok(next) = waiting.try_recv()
+            {
                 group.add(next);
             }
             if let Err(lost) = self.commit(group).await {
@@ -183,7 +211,7 @@ impl Work {
         };
         waiting.close();
         while let Some(submission) = waiting.recv().await {
-            let _ = submission.answer.send(Err(commit::Error::GivenUp(lost.clone())));
+            let _ = submission.answer.send(Err(store::Error::GivenUp(lost.clone()).into()));
         }
     }
 
@@ -205,7 +233,7 @@ impl Work {
                 Err(lost) => {
                     let lost = lost.to_string();
                     for submission in group.submissions {
-                        let _ = submission.answer.send(Err(commit::Error::GivenUp(lost.clone())));
+                        let _ = submission.answer.send(Err(store::Error::GivenUp(lost.clone()).into()));
                     }
                     return Err(lost);
                 }
@@ -248,7 +276,7 @@ impl Work {
                 }
                 Place::Entry(number, _) => {
                     let why = format!("the ledger topic refuses an entry: {}", refused.explanation);
-                    verdicts.insert(number, Err(commit::Error::GivenUp(why)));
+                    verdicts.insert(number, Err(store::Error::GivenUp(why).into()));
                 }
             }
         }

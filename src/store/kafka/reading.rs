@@ -44,7 +44,8 @@ pub(super) async fn read(ledgers: &Ledgers, number: u32, token: [u8; 16]) -> Res
 
 /// A consumer of what was committed, in no group.
 pub(super) fn reader(ledgers: &Ledgers) -> Result<ClientConfig, Error> {
-    let fault = |fault: crate::sink::Error| Error::Client { topic: ledgers.options.topic.clone(), fault: fault.to_string() };
+    let fault =
+        |fault: crate::sink::Error| Error::Client { topic: ledgers.options.topic.clone(), fault: fault.to_string() };
     let mut config = ledgers.options.settings.client().map_err(fault)?;
     // librdkafka wants a name even where no group is joined; no offset is ever committed.
     config.set("group.id", format!("{}-reader", ledgers.options.topic));

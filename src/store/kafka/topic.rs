@@ -68,7 +68,8 @@ async fn partitions(ledgers: &Ledgers) -> Result<Option<usize>, Untaken> {
     blocking(move || {
         let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
         // What was heard of the connection says more than that time ran out.
-        let metadata = consumer.fetch_metadata(Some(&topic), ASK).map_err(|_| format!("no broker of {brokers} answers"))?;
+        let metadata =
+            consumer.fetch_metadata(Some(&topic), ASK).map_err(|_| format!("no broker of {brokers} answers"))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         match found.map(|found| (found.error().map(Code::from), found.partitions().len())) {
             None | Some((Some(Code::UnknownTopicOrPartition | Code::UnknownTopic), _)) => Ok(None),
@@ -128,7 +129,10 @@ async fn settings(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
         *name != "cleanup.policy" && number(&value(name)) > number(wanted)
     };
     let warning = |(name, wanted): &(&str, &str)| {
-        format!("ledger topic {topic} has {name} {}, so restarts read more than they need; {wanted} is better", value(name))
+        format!(
+            "ledger topic {topic} has {name} {}, so restarts read more than they need; {wanted} is better",
+            value(name)
+        )
     };
     Ok(SETTINGS.iter().filter(larger).map(warning).collect())
 }
@@ -187,7 +191,8 @@ async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
         let metadata = consumer.fetch_metadata(Some(&topic), ASK).map_err(|error| words(&topic, &error))?;
         let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
         for partition in 0..partitions as i32 {
-            let (low, high) = consumer.fetch_watermarks(&topic, partition, ASK).map_err(|error| words(&topic, &error))?;
+            let (low, high) =
+                consumer.fetch_watermarks(&topic, partition, ASK).map_err(|error| words(&topic, &error))?;
             let range = (Offset::Offset(low.max(high - SEARCH)), high);
             let ours = |headers: Option<&str>| headers == Some(&ledger);
             if any(&consumer, &topic, partition, range, ours).map_err(|error| words(&topic, &error))? {

@@ -294,7 +294,7 @@ impl Transactional for ModelStore {
         "model"
     }
 
-    async fn commit(&self, _: &StreamKey, batch: &Batch) -> Result<Vec<Refused>, commit::Error> {
+    async fn commit(&self, _: &StreamKey, batch: &Arc<Batch>) -> Result<Vec<Refused>, commit::Error> {
         let fate = self.0.fate(1).await;
         let refused = self.0.refusals(&batch.records);
         if !refused.is_empty() {
@@ -307,7 +307,7 @@ impl Transactional for ModelStore {
             self.0.inner().logs.entry(TRANSACTED).or_default().extend(values);
         }
         if fate.fails {
-            return Err(commit::Error::GivenUp("the model fails".to_owned()));
+            return Err(store::Error::GivenUp("the model fails".to_owned()).into());
         }
         self.0.inner().acts.push(Act::Transacted);
         Ok(Vec::new())
