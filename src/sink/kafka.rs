@@ -1,4 +1,5 @@
-//! Events and dead letters in Kafka, at least once: nothing is done before the brokers have it.
+//! Events and dead letters in Kafka, at least once ([`KafkaSink`]) or in transactions ([`Transactions`]): nothing is
+//! done before the brokers have it.
 //!
 //! # Invariants
 //! A record is acknowledged by all in-sync replicas, refused by name, or still waited for: no age, no number of
@@ -8,9 +9,13 @@
 //! Dropping `deliver` or `bury` leaves the records in the producer's queue: any of them may still arrive.
 
 pub mod config;
+pub mod fate;
 mod flight;
 mod inspect;
+mod line;
 mod publisher;
+mod topics;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,7 +28,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::record::{DeadLetter, Instants, Key, Record};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
 pub use inspect::{Inspection, Topic, inspect};
-use publisher::{Message, Publisher};
+pub use line::Outgoing;
+use publisher::Publisher;
+pub use topics::Topics;
+pub use transaction::{Lost, Outcome, Transactions};
 
 /// A topic and the way to it. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -143,7 +151,13 @@ impl Sink for KafkaSink {
             if let Some((key, value)) = ledger {
                 headers = headers.insert(Header { key, value: Some(value) });
             }
-            Message { value: &record.value, key: record.key(settings.key), headers }
+            Outgoing {
+                topic: settings.topic.as_str().into(),
+                partition: None,
+                key: record.key(settings.key).map(str::as_bytes),
+                value: Some(&record.value),
+                headers,
+            }
         };
         Ok(self.0.publish(records.len(), message).await)
     }
@@ -161,7 +175,8 @@ impl DeadLetters for KafkaDeadLetters {
             let headers = letter.all_headers().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(value.as_ref()) })
             });
-            Message { value: &letter.value, key: None, headers }
+            let topic = self.0.settings().topic.as_str().into();
+            Outgoing { topic, partition: None, key: None, value: Some(&letter.value), headers }
         };
         let refused = self.0.publish(letters.len(), message).await;
         match refused.into_iter().next() {

@@ -3,7 +3,9 @@
 mod broker;
 mod file;
 mod kafka;
+mod proxy;
 mod stdout;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! # Invariants
 //! No property of the user's can weaken a guarantee: what we own is refused, and what we tune gives way.
 
+use std::time::Duration;
+
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use secrecy::ExposeSecret as _;
 
@@ -20,9 +22,11 @@ const HEADROOM: u64 = 64 * 1024;
 const TUNED: &[(&str, &str, &[&str])] = &[
     // Without it a batch crosses the network and lies on disk as it is: JSON shrinks to a fifth or less.
     ("compression.type", "lz4", &["compression.codec"]),
-    // 0 sends the first record of a batch alone; librdkafka's 5 ms would end each batch with 5 ms of waiting.
+    // 0 sends the first record of a batch alone, and the sender is slower than the network; librdkafka's 5 ms would end
+    // each batch, each small transaction too, with 5 ms of waiting.
     ("linger.ms", "2", &["queue.buffering.max.ms"]),
-    // librdkafka's 100,000 cost up to 100 MB of its own memory for records and headers beside their bytes.
+    // librdkafka's 100,000 cost up to 100 MB of its own memory for records and headers beside their bytes. Less than a
+    // batch or a transaction, and its sender waits for the brokers before it has handed over the last record.
     ("queue.buffering.max.messages", "20000", &[]),
     // Without it a broker that vanished without closing its connection (a dead node) is noticed only by a timeout.
     ("socket.keepalive.enable", "true", &[]),
@@ -48,6 +52,23 @@ const GUARANTEES: &[(&str, &str)] = &[
     ("partitioner", "murmur2_random"),
     // A producer asks for the topic to be created by default, with the broker's partitions and replicas, not yours.
     ("allow.auto.create.topics", "false"),
+];
+
+/// How long the coordinator lets a transaction be open. More, and a dead owner's transaction hides from readers what
+/// others commit behind it for so long; less, and a short absence of a broker ends one that would have come through.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a transaction hangs on, beside [`GUARANTEES`].
+const TRANSACTIONAL: &[(&str, &str)] = &[
+    // Records that time out make librdkafka begin new numbers after the abort, and nothing else does (transaction.rs).
+    // It must be sooner than the coordinator's own end of the transaction, after which we could not even abort.
+    ("message.timeout.ms", "10000"),
+    // A connection that hangs must be found out in time to try another; librdkafka refuses more than the transaction's.
+    ("socket.timeout.ms", "5000"),
+    // A leader that answers "timed out" itself, sooner than that, would have a record sent again that it has.
+    ("request.timeout.ms", "15000"),
+    // Without it a connection may end unheard, and a failed transaction seem quiet (transaction.rs).
+    ("log.connection.close", "true"),
 ];
 
 /// Properties that `properties` may not hold, and what to use instead. A name that ends in `.` stands for all below it.
@@ -142,6 +163,20 @@ pub(super) fn producer(settings: &Settings, batch_bytes: u64) -> Result<ClientCo
     config.set("message.max.bytes", largest.clamp(DEFAULT_LIMIT, 1_000_000_000).to_string());
     // librdkafka's 1 GiB is no back-pressure at all; less than the largest record, and that one would never fit.
     config.set("queue.buffering.max.kbytes", (largest / 1024 + 8 * 1024).to_string());
+    Ok(config)
+}
+
+/// The producer of transactions under `id`. Batches are as large as the topics allow: 16 MiB over six partitions are
+/// three to each.
+pub(super) fn transactional(settings: &Settings, batch_bytes: u64, id: &str) -> Result<ClientConfig, Error> {
+    let mut config = producer(settings, batch_bytes)?;
+    for (property, value) in TRANSACTIONAL {
+        config.set(*property, *value);
+    }
+    config.set("transactional.id", id);
+    config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+    // The largest record and a whole transaction beside it.
+    config.set("queue.buffering.max.kbytes", ((settings.max_record_bytes + (32 << 20)) / 1024).to_string());
     Ok(config)
 }
 

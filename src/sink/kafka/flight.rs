@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::sink::trouble::quote;
 
 /// A record that failed: its place in the delivered slice and the client's word for why.
@@ -27,6 +29,10 @@ struct State {
     flights: HashMap<u32, Open>,
     /// The last trouble with a connection since a record was acknowledged.
     heard: Option<(RDKafkaErrorCode, String)>,
+    /// When the client last complained of anything but a failed transaction.
+    unrest: Option<Duration>,
+    /// Why the transaction failed, in the client's words.
+    failed: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +66,21 @@ impl Context {
     /// The last trouble with a connection; none since a record was acknowledged.
     pub(super) fn heard(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.state().heard.clone()
+    }
+
+    /// How long ago the client last complained of a connection, a request or anything else; none if it never did.
+    pub(super) fn unrest(&self) -> Option<Duration> {
+        self.state().unrest.map(|last| clock::uptime().saturating_sub(last))
+    }
+
+    /// What was complained of so far was before anything was sent.
+    pub(super) fn calm(&self) {
+        self.state().unrest = None;
+    }
+
+    /// Why the transaction failed; told once.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.state().failed.take()
     }
 
     fn land(state: &mut State, number: u32, records: usize) {
@@ -125,12 +146,18 @@ impl Drop for Flight {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
+        let mut state = self.state();
+        match facility {
+            "TXNERR" => state.failed = Some(text.to_owned()),
+            _ => state.unrest = Some(clock::uptime()),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         tracing::debug!(target: "librdkafka", ?code, "{}", quote(reason));
         let mut state = self.state();
+        state.unrest = Some(clock::uptime());
         // That all are down says less than why the last one was refused.
         let refused = matches!(
             state.heard,

@@ -46,16 +46,21 @@ pub struct Topic {
     pub max_message_bytes: Result<u64, String>,
 }
 
-/// Looks at the brokers and the topic, each step at most `within`.
+/// Looks at the brokers and the topic of the settings, each step at most `within`.
 ///
 /// Dropping it lets the look end by itself; it changes nothing.
 pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
-    let settings = settings.clone();
+    inspect_topic(settings, &settings.topic, within).await
+}
+
+/// As [`inspect`], for any topic.
+pub(super) async fn inspect_topic(settings: &Settings, topic: &str, within: Duration) -> Inspection {
+    let (settings, name) = (settings.clone(), topic.to_owned());
     let runtime = tokio::runtime::Handle::current();
     let look = tokio::task::spawn_blocking(move || {
-        let mut inspection = look(&settings, within);
+        let mut inspection = look(&settings, &name, within);
         if let Some(Ok(topic)) = &mut inspection.topic {
-            topic.max_message_bytes = runtime.block_on(limit(&settings, within.min(LIMIT)));
+            topic.max_message_bytes = runtime.block_on(limit(&settings, &name, within.min(LIMIT)));
         }
         inspection
     });
@@ -63,7 +68,7 @@ pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
 }
 
 /// Brokers and topic without the limit, which needs rights of its own. Blocks for at most `within`.
-pub(super) fn look(settings: &Settings, within: Duration) -> Inspection {
+pub(super) fn look(settings: &Settings, topic: &str, within: Duration) -> Inspection {
     let unreachable = |fault| Inspection { brokers: Err(fault), topic: None };
     let context = Context::default();
     let client = config::client(settings).map_err(|fault| fault.to_string()).and_then(|config| {
@@ -73,15 +78,15 @@ pub(super) fn look(settings: &Settings, within: Duration) -> Inspection {
         Ok(client) => client,
         Err(fault) => return unreachable(fault),
     };
-    match ask(&client, &settings.topic, within) {
+    match ask(&client, topic, within) {
         Ok(metadata) => Inspection {
             brokers: Ok(metadata.brokers().len()),
-            topic: metadata.topics().first().map(|topic| describe(settings, topic)),
+            topic: metadata.topics().first().map(|found| describe(settings, topic, found)),
         },
         Err(fault) => {
             let code = fault.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             let (code, reason) = context.heard().unwrap_or_else(|| (code, quote(&fault.to_string())));
-            unreachable(sentence(settings, code, &reason))
+            unreachable(sentence(settings, topic, code, &reason))
         }
     }
 }
@@ -108,13 +113,13 @@ pub(super) fn tells(code: RDKafkaErrorCode) -> bool {
     matches!(code, Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve)
 }
 
-fn describe(settings: &Settings, topic: &MetadataTopic) -> Result<Topic, String> {
-    if let Some(error) = topic.error() {
-        return Err(sentence(settings, error.into(), ""));
+fn describe(settings: &Settings, topic: &str, found: &MetadataTopic) -> Result<Topic, String> {
+    if let Some(error) = found.error() {
+        return Err(sentence(settings, topic, error.into(), ""));
     }
-    let partitions = topic.partitions();
+    let partitions = found.partitions();
     if partitions.is_empty() {
-        return Err(sentence(settings, RDKafkaErrorCode::UnknownTopicOrPartition, ""));
+        return Err(sentence(settings, topic, RDKafkaErrorCode::UnknownTopicOrPartition, ""));
     }
     let leaderless = |error: Option<RDKafkaRespErr>, leader| error.is_some() || leader < 0;
     Ok(Topic {
@@ -127,15 +132,15 @@ fn describe(settings: &Settings, topic: &MetadataTopic) -> Result<Topic, String>
 }
 
 /// The topic's `max.message.bytes`, the broker's default included: a topic's description holds both.
-async fn limit(settings: &Settings, within: Duration) -> Result<u64, String> {
+async fn limit(settings: &Settings, topic: &str, within: Duration) -> Result<u64, String> {
     let unknown = |fault: String| {
-        format!("max.message.bytes of topic {} is not known ({fault}); allow DescribeConfigs on it", settings.topic)
+        format!("max.message.bytes of topic {topic} is not known ({fault}); allow DescribeConfigs on it")
     };
     let config = config::client(settings).map_err(|fault| fault.to_string())?;
     let admin: AdminClient<DefaultClientContext> =
         AdminClient::from_config_and_context(&config, DefaultClientContext).map_err(|fault| open(&fault))?;
     let options = AdminOptions::new().request_timeout(Some(within));
-    let answer = admin.describe_configs([&ResourceSpecifier::Topic(&settings.topic)], &options).await;
+    let answer = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
     let resource = answer
         .map_err(|fault| unknown(quote(&fault.to_string())))?
         .pop()
@@ -151,9 +156,9 @@ pub(super) fn open(fault: &KafkaError) -> String {
 }
 
 /// What went wrong, in words, and what to do; `reason` is what the client said of it, quoted.
-pub(super) fn sentence(settings: &Settings, code: RDKafkaErrorCode, reason: &str) -> String {
+pub(super) fn sentence(settings: &Settings, topic: &str, code: RDKafkaErrorCode, reason: &str) -> String {
     use RDKafkaErrorCode as Code;
-    let (brokers, topic) = (settings.brokers(), &settings.topic);
+    let brokers = settings.brokers();
     match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => format!(
             "topic {topic} doesn't exist at {brokers}; create it: kafka-topics.sh --bootstrap-server {brokers} \

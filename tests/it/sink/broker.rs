@@ -42,7 +42,7 @@ fn surplus(messages: &[Message], records: &[Record]) -> usize {
 }
 
 /// Bytes that no compression makes smaller.
-fn noise(length: usize) -> String {
+pub fn noise(length: usize) -> String {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let digit = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

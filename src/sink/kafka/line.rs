@@ -1,0 +1,282 @@
+//! A producer and what was known when it was made; sends rounds of records and says why one takes long.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Headers as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use tokio::task::spawn_blocking;
+
+use super::flight::{Context, Failure, Flight};
+use super::inspect::{Topic, look, open, sentence, tells};
+use super::topics::Topics;
+use super::{Inspection, Settings};
+use crate::clock;
+use crate::sink::trouble::Wait;
+
+/// How long nothing may be acknowledged before we ask why.
+const STALL: Duration = Duration::from_secs(5);
+/// How often a silent flight is looked after.
+const GLANCE: Duration = Duration::from_secs(1);
+/// How long a look at the brokers may take.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
+/// So many records are sent before other tasks have their turn.
+const TURN: usize = 256;
+
+/// Our own answer for records that we did not send.
+pub(super) const HELD: Code = Code::Application;
+
+/// A record as the wire carries it.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub topic: Cow<'a, str>,
+    /// None lets the key decide.
+    pub partition: Option<i32>,
+    pub key: Option<&'a [u8]>,
+    /// None is a tombstone.
+    pub value: Option<&'a [u8]>,
+    pub headers: OwnedHeaders,
+}
+
+impl Outgoing<'_> {
+    /// At least what it takes in a batch of its own before compression (61 bytes of a batch's head, a few varints).
+    pub(super) fn wire_size(&self) -> u64 {
+        let headers: usize =
+            self.headers.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 2).sum();
+        (61 + 12 + self.value.map_or(0, <[u8]>::len) + self.key.map_or(0, <[u8]>::len) + headers) as u64
+    }
+}
+
+/// A producer, its answers, and the credentials that it was given.
+pub(super) struct Line {
+    producer: Option<ThreadedProducer<Context>>,
+    pub context: Context,
+    pub topics: Arc<Topics>,
+    /// The largest batch before its compression, in bytes.
+    pub batch_bytes: u64,
+    credentials: u64,
+}
+
+impl Line {
+    /// Makes the producer; asks no broker.
+    pub fn open(topics: &Arc<Topics>, config: &ClientConfig, batch_bytes: u64) -> Result<Line, String> {
+        let credentials = topics.settings().credentials();
+        let context = Context::default();
+        let producer = ThreadedProducer::from_config_and_context(config, context.clone());
+        let producer = Some(producer.map_err(|fault| open(&fault))?);
+        Ok(Line { producer, context, topics: topics.clone(), batch_bytes, credentials })
+    }
+
+    /// Sends the records and waits for every answer; gives those that failed.
+    pub async fn fly<'a>(
+        &self,
+        indexes: &[usize],
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        wait: &mut Wait<'_>,
+    ) -> Vec<Failure> {
+        let (mut flight, mut answer) = self.context.flight(indexes.len());
+        let mut watch = Watch::new(self);
+        for (turn, &index) in indexes.iter().enumerate() {
+            let mut outgoing = Some(message(index));
+            if let Some(first) = outgoing.as_ref().filter(|next| watch.is_new(&next.topic))
+                && !self.admits(&first.topic, wait).await
+            {
+                indexes[turn..].iter().for_each(|held| flight.fail(*held, HELD));
+                break;
+            }
+            while let Some(next) = outgoing.take() {
+                outgoing = self.send(&mut flight, index, next);
+                if outgoing.is_some() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    watch.look(&flight, wait).await;
+                }
+            }
+            if turn % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        flight.sent();
+        loop {
+            let look = async {
+                tokio::time::sleep(GLANCE).await;
+                watch.look(&flight, wait).await;
+            };
+            tokio::select! {
+                biased;
+                // The context leaves no flight unanswered.
+                failures = &mut answer => return failures.unwrap_or_default(),
+                () = look => {}
+            }
+        }
+    }
+
+    /// Whether records may go to the topic: the client would hold them back for long before it said that there is none,
+    /// and the brokers refuse batches over the topic's limit, which the next producer's will keep.
+    async fn admits(&self, topic: &str, wait: &mut Wait<'_>) -> bool {
+        if let Err(fault) = self.topics.learn(topic).await {
+            wait.until(fault);
+            return false;
+        }
+        !self.is_too_coarse()
+    }
+
+    /// Whether a topic takes less than a batch of ours.
+    pub fn is_too_coarse(&self) -> bool {
+        self.topics.batch_bytes() < self.batch_bytes
+    }
+
+    /// Gives the record back where the queue is full, which is how the brokers' pace reaches us.
+    fn send<'a>(&self, flight: &mut Flight, index: usize, outgoing: Outgoing<'a>) -> Option<Outgoing<'a>> {
+        let Outgoing { topic, partition, key, value, headers } = outgoing;
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&topic, flight.ticket(index)).headers(headers);
+        (record.key, record.payload, record.partition) = (key, value, partition);
+        match self.producer().send(record) {
+            Ok(()) => flight.taken(),
+            Err((KafkaError::MessageProduction(Code::QueueFull), BaseRecord { headers, .. })) => {
+                let headers = headers.unwrap_or_default();
+                return Some(Outgoing { topic, partition, key, value, headers });
+            }
+            Err((fault, _)) => flight.fail(index, fault.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        }
+        None
+    }
+
+    /// Gives back every record that has no answer yet; those in flight may arrive all the same.
+    pub fn purge(&self) {
+        self.producer().purge(PurgeConfig::default().queue().inflight());
+    }
+
+    pub fn producer(&self) -> &ThreadedProducer<Context> {
+        self.producer.as_ref().expect("it is taken only when the line is dropped")
+    }
+
+    /// Whether the files that it was opened with hold something else by now. Reads them: not for a task's thread.
+    pub fn is_stale(&self) -> bool {
+        self.topics.settings().credentials() != self.credentials
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // librdkafka joins its threads when a producer ends, which may take seconds: not on a thread of ours.
+        if let Some(producer) = self.producer.take() {
+            std::thread::spawn(move || drop(producer));
+        }
+    }
+}
+
+/// Asks why nothing is acknowledged, and says it.
+struct Watch<'a> {
+    line: &'a Line,
+    /// Those that the flight's records go to, by now.
+    topics: Vec<String>,
+    acknowledged: usize,
+    /// When an answer last came, or we last asked why none did.
+    since: Duration,
+}
+
+impl Watch<'_> {
+    fn new(line: &Line) -> Watch<'_> {
+        Watch { line, topics: Vec::new(), acknowledged: 0, since: clock::uptime() }
+    }
+
+    /// Whether no record of the flight went to the topic before.
+    fn is_new(&mut self, topic: &str) -> bool {
+        // Nearly always the last one's.
+        if self.topics.last().is_some_and(|last| last == topic) {
+            return false;
+        }
+        let known = self.topics.iter().position(|each| each == topic);
+        match known {
+            Some(place) => {
+                let last = self.topics.len() - 1;
+                self.topics.swap(place, last);
+            }
+            None => self.topics.push(topic.to_owned()),
+        }
+        known.is_none()
+    }
+
+    async fn look(&mut self, flight: &Flight, wait: &mut Wait<'_>) {
+        let acknowledged = flight.acknowledged();
+        if acknowledged > self.acknowledged {
+            (self.acknowledged, self.since) = (acknowledged, clock::uptime());
+            return wait.over();
+        }
+        let silent = clock::uptime().saturating_sub(self.since);
+        if silent < GLANCE {
+            return;
+        }
+        match self.line.context.heard() {
+            Some((code, reason)) if tells(code) => {
+                wait.until(sentence(self.settings(), self.topic(), code, &reason));
+                if silent > STALL {
+                    self.since = clock::uptime();
+                    self.reread().await;
+                }
+            }
+            _ if silent > STALL => {
+                wait.until(self.silence().await);
+                self.since = clock::uptime();
+            }
+            _ => {}
+        }
+    }
+
+    fn settings(&self) -> &Arc<Settings> {
+        self.line.topics.settings()
+    }
+
+    fn topic(&self) -> &str {
+        self.topics.last().map_or("", String::as_str)
+    }
+
+    /// Why nothing is acknowledged: what is wrong with the first topic with which anything is.
+    async fn silence(&self) -> String {
+        let mut found = None;
+        for topic in &self.topics {
+            let (settings, name) = (self.settings().clone(), topic.clone());
+            let Ok(inspection) = spawn_blocking(move || look(&settings, &name, LOOK)).await else { continue };
+            if let Some(cause) = cause(self.settings(), topic, inspection) {
+                found = Some(cause);
+                break;
+            }
+        }
+        found.unwrap_or_else(|| {
+            format!(
+                "{} acknowledge nothing for topic {}, though they answer; look at min.insync.replicas, their disks and \
+                 their log",
+                self.settings().brokers(),
+                self.topics.join(", ")
+            )
+        })
+    }
+
+    /// Credentials that were replaced since the producer was made want a new one: it keeps what it was given.
+    async fn reread(&self) {
+        let (settings, known) = (self.settings().clone(), self.line.credentials);
+        if spawn_blocking(move || settings.credentials() != known).await.unwrap_or(false) {
+            self.line.purge();
+        }
+    }
+}
+
+/// Why nothing is acknowledged, as far as a look at the brokers shows.
+pub(super) fn cause(settings: &Settings, topic: &str, inspection: Inspection) -> Option<String> {
+    let brokers = settings.brokers();
+    match inspection {
+        Inspection { brokers: Err(fault), .. } | Inspection { topic: Some(Err(fault)), .. } => Some(fault),
+        Inspection { topic: Some(Ok(Topic { leaderless: some @ 1.., partitions, .. })), .. } => Some(format!(
+            "{some} of {partitions} partitions of topic {topic} have no leader at {brokers}; start the brokers that \
+             hold them"
+        )),
+        Inspection { topic: Some(Ok(Topic { under_replicated: some @ 1.., partitions, .. })), .. } => Some(format!(
+            "{some} of {partitions} partitions of topic {topic} have replicas out of sync and {brokers} acknowledge \
+             nothing; start the other brokers (min.insync.replicas), look at their disks"
+        )),
+        Inspection { .. } => None,
+    }
+}

@@ -1,0 +1,414 @@
+//! Messages in transactions: all of one become visible together, or none; one producer under one id, for one owner.
+//!
+//! # Invariants
+//! Knows no ledger, stream or group. Only [`Transactions::open`] takes the id over. Nothing is committed that was not
+//! acknowledged whole, and no producer goes on after a transaction whose records may have reached the brokers
+//! without our knowing: they could take the next ones for repeats and drop them.
+//!
+//! # Cancellation
+//! Dropping `commit` is the crash of this owner: its transaction may have been committed, and the producer is gone.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::producer::{Producer as _, ThreadedProducer};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use super::config::{self, TRANSACTION_TIMEOUT};
+use super::fate::{Fate, RecordFate, Said, Step, fate, record_fate};
+use super::flight::{Context, Failure};
+use super::inspect::{look, sentence, tells};
+use super::line::{LOOK, Line, Outgoing};
+use super::topics::Topics;
+use crate::clock;
+use crate::retry::Schedule;
+use crate::sink::trouble::{Trouble, Wait, quote};
+use crate::sink::{Error, Refused};
+
+/// How long one call of the client may take before we look after it; what it waits for goes on inside the client.
+const TURN: Duration = Duration::from_secs(1);
+/// How long nothing may be answered before we ask why.
+const STALL: Duration = Duration::from_secs(5);
+/// How long brokers that answer otherwise may leave a commit or an abort unanswered. By then the coordinator has ended
+/// the transaction, or will not.
+const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_mul(2);
+/// Beyond the 30 s in which the client says the same of a broker only once.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// One transactional producer.
+pub struct Transactions {
+    id: String,
+    topics: Arc<Topics>,
+    usual: Vec<String>,
+    /// Taken out while a transaction is open, so that what a dropped commit leaves behind is used by nobody.
+    line: Mutex<Option<Arc<Line>>>,
+    trouble: Trouble,
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Committed,
+    /// It was aborted: the brokers refuse these and would refuse them again. The rest wants another commit.
+    Refused(Vec<Refused>),
+}
+
+/// This producer is of no use any more. Whether its last transaction was committed, only the ledger knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    #[error(
+        "another owner has the transactional id {id}, or the brokers ended a transaction of it that took over {} s",
+        TRANSACTION_TIMEOUT.as_secs()
+    )]
+    Fenced { id: String },
+    /// [`Transactions::open`] did not come through in time. Nothing was begun.
+    #[error("no transactional producer {id} so far: {why}")]
+    Away { id: String, why: String },
+    #[error("the transactional producer {id} can't go on: {why}")]
+    Unknown { id: String, why: String },
+}
+
+impl Transactions {
+    /// Checks the settings; no broker is asked before [`Self::open`]. `usual` are topics that will be written to: no
+    /// batch is made larger than they take.
+    pub fn new(topics: Arc<Topics>, id: impl Into<String>, usual: Vec<String>) -> Result<Transactions, Error> {
+        let id = id.into();
+        config::transactional(topics.settings(), config::BATCH_BYTES, &id)?;
+        let trouble = Trouble::new(format!("kafka transactions {id}"));
+        Ok(Transactions { id, topics, usual, line: Mutex::default(), trouble })
+    }
+
+    /// What it is waiting for at this moment; none when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.text()
+    }
+
+    /// The topics that it writes to: their limits, and what they will surely refuse.
+    pub fn topics(&self) -> &Arc<Topics> {
+        &self.topics
+    }
+
+    /// Takes the id over with a new producer: what an older owner left open is aborted, and it can never commit again.
+    ///
+    /// Only for those who have made sure a moment ago that the id is theirs, therefore no longer than `within`
+    /// (overstepped by a few seconds where brokers are silent). Dropped, it may still have taken the id over.
+    pub async fn open(&self, within: Duration) -> Result<(), Lost> {
+        let mut slot = self.line.lock().await;
+        *slot = None;
+        let mut wait = self.trouble.wait();
+        let mut pauses = Schedule::new(Duration::from_millis(100), Duration::from_secs(5));
+        let deadline = clock::uptime() + within;
+        loop {
+            let why = match self.start(deadline, &mut wait).await? {
+                Ok(line) => {
+                    *slot = Some(line);
+                    wait.over();
+                    return Ok(());
+                }
+                Err(why) => why,
+            };
+            wait.until(&why);
+            if clock::uptime() >= deadline {
+                return Err(Lost::Away { id: self.id.clone(), why });
+            }
+            tokio::time::sleep(pauses.pause()).await;
+        }
+    }
+
+    /// Writes all messages in one transaction.
+    ///
+    /// Waits for what heals: a transaction that failed is aborted and sent again, a commit without an answer is asked
+    /// for again. One at a time; a second call waits for the first.
+    pub async fn commit<'a>(
+        &self,
+        count: usize,
+        message: impl Fn(usize) -> Outgoing<'a> + Sync,
+    ) -> Result<Outcome, Lost> {
+        let mut slot = self.line.lock().await;
+        let line = slot.take().ok_or_else(|| self.unknown("none is open"))?;
+        let mut wait = self.trouble.wait();
+        let all: Vec<usize> = (0..count).collect();
+        let outcome = self.settle(&line, &all, &message, &mut wait).await?;
+        wait.over();
+        *slot = Some(line);
+        Ok(outcome)
+    }
+
+    /// A producer that has the id; the inner error is what to wait for.
+    async fn start(&self, deadline: Duration, wait: &mut Wait<'_>) -> Result<Result<Arc<Line>, String>, Lost> {
+        for topic in &self.usual {
+            if self.topics.learn(topic).await.is_err() {
+                break;
+            }
+        }
+        let batch_bytes = self.topics.batch_bytes();
+        let line = config::transactional(self.topics.settings(), batch_bytes, &self.id)
+            .map_err(|fault| fault.to_string())
+            .and_then(|config| Line::open(&self.topics, &config, batch_bytes));
+        let line = match line {
+            Ok(line) => Arc::new(line),
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let mut doubt = Doubt::new("init");
+        loop {
+            let Err((said, words)) = ask(&line, |producer| producer.init_transactions(TURN)).await else {
+                line.context.calm();
+                return Ok(Ok(line));
+            };
+            match fate(Step::Init, said) {
+                Fate::Fenced => return Err(self.fenced()),
+                Fate::Ask if clock::uptime() < deadline && !renewable(&line).await => {
+                    match init_words(&self.id, said.code) {
+                        Some(text) => wait.until(text),
+                        None => doubt.look(self, &line, wait).await,
+                    }
+                }
+                _ => {
+                    let text = init_words(&self.id, said.code).or_else(|| self.trouble());
+                    return Ok(Err(text.unwrap_or_else(|| self.words(said.code, &words))));
+                }
+            }
+        }
+    }
+
+    /// Until the transaction is committed, or refused.
+    async fn settle<'a>(
+        &self,
+        line: &Arc<Line>,
+        all: &[usize],
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        wait: &mut Wait<'_>,
+    ) -> Result<Outcome, Lost> {
+        let mut pauses = Schedule::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let failures = self.send(line, all, message, wait).await?;
+            if failures.is_empty() && self.end(line, Step::Commit, wait).await? {
+                return Ok(Outcome::Committed);
+            }
+            self.abort(line, wait).await?;
+            let mut refused = Vec::new();
+            let mut suspects = Vec::new();
+            for (index, code) in failures {
+                let outgoing = message(index);
+                match record_fate(code, outgoing.wire_size() > line.batch_bytes) {
+                    RecordFate::Refused(reason) => refused.push(self.topics.refused(index, reason, code, &outgoing)),
+                    RecordFate::Suspect => suspects.push(index),
+                    RecordFate::Held | RecordFate::Fell => {}
+                    RecordFate::Again => wait.until(sentence(
+                        self.topics.settings(),
+                        &outgoing.topic,
+                        code,
+                        &code.to_string(),
+                    )),
+                }
+            }
+            if refused.is_empty() && !suspects.is_empty() {
+                suspects.sort_unstable();
+                refused = self.judge(line, &suspects, message, wait).await?;
+            }
+            if !refused.is_empty() {
+                refused.sort_unstable_by_key(|refused: &Refused| refused.index);
+                return Ok(Outcome::Refused(refused));
+            }
+            if line.is_too_coarse() {
+                return Err(self.unknown("a topic takes smaller batches than it makes"));
+            }
+            self.topics.forget();
+            tokio::time::sleep(pauses.pause()).await;
+        }
+    }
+
+    /// Begins a transaction, sends, and gives the records that failed.
+    async fn send<'a>(
+        &self,
+        line: &Arc<Line>,
+        indexes: &[usize],
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Failure>, Lost> {
+        let _ = line.context.failed();
+        if let Err((said, words)) = ask(line, |producer| producer.begin_transaction()).await {
+            return Err(self.lost(Step::Begin, said, &words));
+        }
+        let failures = line.fly(indexes, message, wait).await;
+        match line.producer().client().fatal_error() {
+            Some((code, words)) => Err(self.lost(Step::Send, Said::fatal(code), &words)),
+            None => Ok(failures),
+        }
+    }
+
+    /// Finds those that the brokers refuse, one alone after the other: all in transactions that are aborted.
+    async fn judge<'a>(
+        &self,
+        line: &Arc<Line>,
+        suspects: &[usize],
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Refused>, Lost> {
+        let mut refused = Vec::new();
+        for &index in suspects {
+            for (index, code) in self.send(line, &[index], message, wait).await? {
+                if let RecordFate::Refused(reason) = record_fate(code, true) {
+                    refused.push(self.topics.refused(index, reason, code, &message(index)));
+                }
+            }
+            self.abort(line, wait).await?;
+        }
+        if refused.is_empty() {
+            self.topics.lower(&message(suspects[0]).topic, line.batch_bytes);
+        }
+        Ok(refused)
+    }
+
+    /// Aborts what failed; an error where this producer's numbers can't be trusted afterwards.
+    ///
+    /// librdkafka numbers the next records as if those that it gave back had never left. One that was sent, and whose
+    /// answer was lost with its connection, is known to the brokers: the next record would get its number, and be
+    /// acknowledged as a repeat without being written. A new epoch begins new numbers; the client asks for one when
+    /// records time out. Else only a time without any trouble shows that every answer came.
+    async fn abort(&self, line: &Arc<Line>, wait: &mut Wait<'_>) -> Result<(), Lost> {
+        let renumbered = line.context.failed().is_some_and(|words| words.contains("requires epoch bump"));
+        let quiet = line.context.unrest().is_none_or(|ago| ago > QUIET);
+        if !renumbered && !quiet {
+            return Err(self.unknown("a transaction failed while connections did, so its records can't be numbered"));
+        }
+        self.end(line, Step::Abort, wait).await.map(|_| ())
+    }
+
+    /// Commits or aborts; false where it failed and wants to be aborted.
+    async fn end(&self, line: &Arc<Line>, step: Step, wait: &mut Wait<'_>) -> Result<bool, Lost> {
+        let mut doubt = Doubt::new(if step == Step::Commit { "commit" } else { "abort" });
+        loop {
+            let asked = ask(line, move |producer| match step {
+                Step::Commit => producer.commit_transaction(TURN),
+                _ => producer.abort_transaction(TURN),
+            });
+            let Err((said, words)) = asked.await else { return Ok(true) };
+            match fate(step, said) {
+                Fate::Ask if doubt.is_over() => {
+                    return Err(self.unknown(format!("no answer to its {} within {PATIENCE:?}", doubt.what)));
+                }
+                Fate::Ask => doubt.look(self, line, wait).await,
+                Fate::Again => return Ok(false),
+                Fate::Fenced | Fate::Unknown => return Err(self.lost(step, said, &words)),
+            }
+        }
+    }
+
+    fn lost(&self, step: Step, said: Said, words: &str) -> Lost {
+        match fate(step, said) {
+            Fate::Fenced => self.fenced(),
+            _ => self.unknown(self.words(said.code, words)),
+        }
+    }
+
+    fn fenced(&self) -> Lost {
+        Lost::Fenced { id: self.id.clone() }
+    }
+
+    fn unknown(&self, why: impl Into<String>) -> Lost {
+        Lost::Unknown { id: self.id.clone(), why: why.into() }
+    }
+
+    fn words(&self, code: Code, words: &str) -> String {
+        format!("{} say {code} ({})", self.topics.settings().brokers(), quote(words))
+    }
+}
+
+impl fmt::Debug for Transactions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transactions").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What keeps a producer from its id, where that is no matter of connections.
+fn init_words(id: &str, code: Code) -> Option<String> {
+    Some(match code {
+        Code::ConcurrentTransactions => {
+            format!("the brokers are still ending what the last owner of the transactional id {id} left open")
+        }
+        Code::TransactionalIdAuthorizationFailed => {
+            format!("the brokers refuse the transactional id {id}; allow Write and Describe on it to this user")
+        }
+        Code::InvalidTransactionTimeout => format!(
+            "the brokers refuse a transaction.timeout.ms of {}; raise their transaction.max.timeout.ms",
+            TRANSACTION_TIMEOUT.as_millis()
+        ),
+        Code::UnsupportedFeature => "the brokers know no transactions; Kafka 2.5 or later is needed".to_owned(),
+        Code::CoordinatorNotAvailable | Code::NotCoordinator | Code::CoordinatorLoadInProgress => format!(
+            "the coordinator of the transactional id {id} isn't ready ({code}); start all brokers, and see that \
+             __transaction_state has its replicas (transaction.state.log.min.isr)"
+        ),
+        _ => return None,
+    })
+}
+
+/// Whether other credentials would be used by a new producer, after these were refused.
+async fn renewable(line: &Arc<Line>) -> bool {
+    let refused = matches!(line.context.heard(), Some((Code::Authentication | Code::SSL, _)));
+    let line = line.clone();
+    refused && spawn_blocking(move || line.is_stale()).await.unwrap_or(false)
+}
+
+/// Asks the client, on a thread where one may wait.
+async fn ask(
+    line: &Arc<Line>,
+    call: impl FnOnce(&ThreadedProducer<Context>) -> KafkaResult<()> + Send + 'static,
+) -> Result<(), (Said, String)> {
+    let line = line.clone();
+    let asked = spawn_blocking(move || call(line.producer()).map_err(|error| (Said::of(&error), error.to_string())));
+    // A panic inside the client, or the end of the runtime: this producer is lost.
+    asked.await.unwrap_or_else(|fault| Err((Said::fatal(Code::Fail), fault.to_string())))
+}
+
+/// Why the client is still at it; said, and asked of the brokers now and then.
+struct Doubt {
+    what: &'static str,
+    /// Since when brokers that can be reached have not answered.
+    since: Duration,
+    looked: Duration,
+    pauses: Schedule,
+}
+
+impl Doubt {
+    fn new(what: &'static str) -> Doubt {
+        let now = clock::uptime();
+        // A call may come back at once.
+        let pauses = Schedule::new(Duration::from_millis(50), TURN);
+        Doubt { what, since: now, looked: now, pauses }
+    }
+
+    fn is_over(&self) -> bool {
+        clock::uptime().saturating_sub(self.since) > PATIENCE
+    }
+
+    async fn look(&mut self, owner: &Transactions, line: &Line, wait: &mut Wait<'_>) {
+        let settings = owner.topics.settings();
+        let now = clock::uptime();
+        match line.context.heard() {
+            Some((code, reason)) if tells(code) => wait.until(sentence(settings, &settings.topic, code, &reason)),
+            _ => {}
+        }
+        if now.saturating_sub(self.looked) > STALL {
+            let asked = settings.clone();
+            match spawn_blocking(move || look(&asked, &asked.topic, LOOK)).await.map(|found| found.brokers) {
+                Ok(Err(fault)) => {
+                    wait.until(fault);
+                    self.since = clock::uptime();
+                }
+                _ => wait.until(format!(
+                    "{} leave the {} of the transactional id {} unanswered, though they answer otherwise; look at \
+                     __transaction_state and the brokers' log",
+                    settings.brokers(),
+                    self.what,
+                    owner.id
+                )),
+            }
+            self.looked = clock::uptime();
+        }
+        tokio::time::sleep(self.pauses.pause()).await;
+    }
+}
