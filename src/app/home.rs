@@ -74,7 +74,10 @@ impl Home {
             match stream::or_end(&mut shutdown, self.seats.recv()).await {
                 Some(Some(seat)) => seated.push(seat),
                 // No account has a stream for this home, and none will.
-                Some(None) => drop(shutdown.wait_for(|ends| *ends).await),
+                Some(None) => {
+                    drop(shutdown.wait_for(|ends| *ends).await);
+                    return Ok(None);
+                }
                 None => return Ok(None),
             }
         }

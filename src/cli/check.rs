@@ -7,6 +7,7 @@
 mod account;
 mod disk;
 mod kafka;
+mod ledger;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -122,11 +123,16 @@ pub fn configuration(path: &Path) -> (Option<Config>, Vec<Row>) {
 
 /// The rows that need the API's and the brokers' answers, and the disk's; all at once.
 async fn online(config: &Config) -> Vec<Row> {
-    let config::State::Sqlite { path } = &config.state;
+    let state = async {
+        match &config.state {
+            config::State::Sqlite { path } => disk::state(path),
+            config::State::Kafka { .. } => ledger::row(config).await,
+        }
+    };
     let accounts = config.accounts.iter().map(|account| account::rows(account, config));
     let sinks = config.sinks.iter().map(|sink| sink_rows(sink, config));
-    let (accounts, sinks) = futures::join!(join_all(accounts), join_all(sinks));
-    let mut rows = vec![disk::state(path)];
+    let (state, accounts, sinks) = futures::join!(state, join_all(accounts), join_all(sinks));
+    let mut rows = vec![state];
     rows.extend(accounts.into_iter().flatten());
     rows.extend(sinks.into_iter().flatten());
     if let Some(DeadLetter::File(path)) = &config.dead_letter {

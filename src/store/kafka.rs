@@ -31,7 +31,7 @@ pub use format::Layout;
 use format::Owner;
 pub use partition::Partition;
 use reading::Read;
-pub use topic::Prepared;
+pub use topic::Found;
 
 /// How long one try to open the producer may take: less than a confirmed ownership can be trusted.
 const OPEN: Duration = Duration::from_secs(10);
@@ -76,12 +76,17 @@ impl Ledgers {
         self.layout
     }
 
+    /// Looks at the topic and changes nothing, for `check`.
+    pub async fn look(&self) -> Result<Found, Untaken> {
+        topic::look(self).await
+    }
+
     /// Makes the topic where it is absent, looks at its settings where it is there, and writes its first entries where
-    /// it is empty; to be done once before any take-over.
+    /// it is empty; to be done once before any take-over. Gives what is worth a warning.
     ///
     /// # Errors
     /// [`Untaken::Fatal`] where the topic is another's, or empty beside records that were written with it.
-    pub async fn prepare(&self) -> Result<Prepared, Untaken> {
+    pub async fn prepare(&self) -> Result<Vec<String>, Untaken> {
         topic::prepare(self).await
     }
 

@@ -20,7 +20,7 @@ use crate::ledger::StreamKey;
 use crate::retry::Schedule;
 use crate::sink::{DeadLetters, Sink};
 use crate::store::Store as _;
-use crate::store::kafka::{Ledgers, Partition, Prepared, Untaken};
+use crate::store::kafka::{Ledgers, Partition, Untaken};
 use crate::stream::or_end;
 use crate::telemetry::status::{Board, Latch};
 
@@ -129,7 +129,7 @@ impl Grouped {
         let mut pauses = Schedule::new(PAUSE.start, PAUSE.end);
         loop {
             match self.ledgers.prepare().await {
-                Ok(Prepared { warnings, .. }) => {
+                Ok(warnings) => {
                     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                     self.wait(None);
                     return Ok(());
@@ -186,7 +186,11 @@ impl Grouped {
                     holds.homes.entry(home).and_modify(|hold| hold.revoked = true);
                 }
             }
-            Change::Lost(homes) => homes.iter().for_each(|home| drop(holds.homes.remove(home))),
+            Change::Lost(homes) => {
+                for home in homes {
+                    holds.homes.remove(&home);
+                }
+            }
         });
         // No stream of ours is there: nothing has to drain.
         unused.into_iter().for_each(|home| self.give_back(home));

@@ -197,12 +197,9 @@ impl Transactions {
                     RecordFate::Refused(reason) => refused.push(self.topics.refused(index, reason, code, &outgoing)),
                     RecordFate::Suspect => suspects.push(index),
                     RecordFate::Held | RecordFate::Fell => {}
-                    RecordFate::Again => wait.until(sentence(
-                        self.topics.settings(),
-                        &outgoing.topic,
-                        code,
-                        &code.to_string(),
-                    )),
+                    RecordFate::Again => {
+                        wait.until(sentence(self.topics.settings(), &outgoing.topic, code, &code.to_string()))
+                    }
                 }
             }
             if refused.is_empty() && !suspects.is_empty() {

@@ -37,28 +37,51 @@ const SEARCH: i64 = 1_000;
 
 /// How the topic was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
-    /// It was made just now.
-    pub created: bool,
-    /// Settings that cost something, each a sentence.
-    pub warnings: Vec<String>,
+pub enum Found {
+    Absent,
+    /// It is there; `warnings` are settings that cost something, each a sentence.
+    There {
+        begun: bool,
+        warnings: Vec<String>,
+    },
 }
 
-pub(super) async fn prepare(ledgers: &Ledgers) -> Result<Prepared, Untaken> {
-    let created = match partitions(ledgers).await? {
-        None => {
-            create(ledgers).await?;
-            true
-        }
+/// Changes nothing.
+pub(super) async fn look(ledgers: &Ledgers) -> Result<Found, Untaken> {
+    match partitions(ledgers).await? {
+        None => return Ok(Found::Absent),
         Some(found) if found != ledgers.options.partitions as usize => {
             let topic = ledgers.options.topic.clone();
             return Err(Error::OtherPartitions { topic, found, wanted: ledgers.options.partitions }.into());
         }
-        Some(_) => false,
-    };
-    let warnings = if created { Vec::new() } else { settings(ledgers).await? };
-    begin(ledgers).await?;
-    Ok(Prepared { created, warnings })
+        Some(_) => {}
+    }
+    let warnings = settings(ledgers).await?;
+    let begun = !is_empty(ledgers).await?;
+    // Another replica may have begun meanwhile, and its records be what we found.
+    if !begun && has_records_of_ours(ledgers).await? && is_empty(ledgers).await? {
+        return Err(emptied(ledgers));
+    }
+    Ok(Found::There { begun, warnings })
+}
+
+/// Gives what is worth a warning.
+pub(super) async fn prepare(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
+    match look(ledgers).await? {
+        Found::There { begun: true, warnings } => return Ok(warnings),
+        Found::There { begun: false, warnings } => begin(ledgers).await.map(|()| warnings),
+        Found::Absent if has_records_of_ours(ledgers).await? && partitions(ledgers).await?.is_none() => {
+            Err(emptied(ledgers))
+        }
+        Found::Absent => {
+            create(ledgers).await?;
+            begin(ledgers).await.map(|()| Vec::new())
+        }
+    }
+}
+
+fn emptied(ledgers: &Ledgers) -> Untaken {
+    Error::Emptied { topic: ledgers.options.topic.clone(), events: ledgers.events() }.into()
 }
 
 /// How many partitions the topic has; none where it is absent.
@@ -137,15 +160,8 @@ async fn settings(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
     Ok(SETTINGS.iter().filter(larger).map(warning).collect())
 }
 
-/// Writes the format entries where the topic is empty, unless it was emptied.
+/// Writes the format entries.
 async fn begin(ledgers: &Ledgers) -> Result<(), Untaken> {
-    if !is_empty(ledgers).await? {
-        return Ok(());
-    }
-    // Another replica may have begun meanwhile, and its records be what we found.
-    if has_records_of_ours(ledgers).await? && is_empty(ledgers).await? {
-        return Err(Error::Emptied { topic: ledgers.options.topic.clone(), events: ledgers.events() }.into());
-    }
     let producer = ledgers.producer(&format!("{}-begin", ledgers.options.topic))?;
     producer.open(OPEN).await.map_err(|lost| Untaken::NotNow(lost.to_string()))?;
     let (topic, entry) = (&ledgers.options.topic, ledgers.layout.entry());
@@ -189,6 +205,7 @@ async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
     blocking(move || {
         let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
         let metadata = consumer.fetch_metadata(Some(&topic), ASK).map_err(|error| words(&topic, &error))?;
+        // One that is absent holds nothing of ours.
         let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
         for partition in 0..partitions as i32 {
             let (low, high) =
