@@ -409,6 +409,7 @@ impl<'r> Reading<'r> {
         if let Some(milestone) = self.coming.take() {
             let now = self.stream.client.now().unwrap_or_else(clock::wall);
             self.report.committed(milestone, &dead, now);
+            crate::fail_point!("settled");
         }
         Ok(())
     }

@@ -97,12 +97,15 @@ impl Ledgers {
     pub async fn take_over(&self, number: u32) -> Result<Partition, Untaken> {
         let producer = self.producer(&format!("{}-{number}", self.options.topic))?;
         producer.open(OPEN).await.map_err(|lost| Untaken::NotNow(lost.to_string()))?;
+        crate::fail_point!("opened");
         let owner = Owner { token: random(), name: owner_name() };
         self.write(&producer, number, &[owner.entry()]).await?;
+        crate::fail_point!("owned");
         let folded = match reading::read(self, number, owner.token).await? {
             Read::Whole(folded) => folded,
             Read::Stuck { offset } => return Err(Untaken::NotNow(self.stuck(number, offset))),
         };
+        crate::fail_point!("read");
         if folded.format.is_none() {
             return Err(Error::Emptied { topic: self.options.topic.clone(), events: self.events() }.into());
         }

@@ -14,6 +14,7 @@ mod demo;
 mod docs;
 mod emulator;
 mod event;
+mod exactly_once;
 mod field_notes;
 mod kafka;
 mod kill;

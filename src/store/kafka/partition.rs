@@ -136,6 +136,7 @@ impl Partition {
         let (answer, answered) = oneshot::channel();
         let submission = Submission { stream: stream.clone(), batch, entries, answer };
         self.submissions.send(submission).await.map_err(|_| gone())?;
+        crate::fail_point!("submitted");
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 }
@@ -227,6 +228,7 @@ impl Work {
                     for submission in group.submissions {
                         let _ = submission.answer.send(Ok(Vec::new()));
                     }
+                    crate::fail_point!("answered");
                     return Ok(());
                 }
                 Ok(Outcome::Refused(refused)) => self.take_out(&mut group, &places, refused),
