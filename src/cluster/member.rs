@@ -47,8 +47,7 @@ impl Member {
         changes: mpsc::UnboundedSender<Change>,
         standing: Arc<Standing>,
     ) -> Result<(), Error> {
-        let client =
-            Client::open(&options).map_err(|fault| Error::Client { group: options.group.clone(), fault })?;
+        let client = Client::open(&options).map_err(|fault| Error::Client { group: options.group.clone(), fault })?;
         let member = Member { options, commands, inbox, changes, standing };
         let thread = std::thread::Builder::new().name("membership".to_owned());
         thread.spawn(move || member.run(client)).map_err(Error::Thread)?;

@@ -188,12 +188,14 @@ impl<'m> Session<'m> {
     /// nobody waits for. Take-overs are rare.
     fn ask_again(&mut self) {
         let now = clock::uptime();
-        for (&partition, question) in self.questions.iter_mut().filter(|(_, each)| each.again.is_some_and(|at| at <= now))
+        for (&partition, question) in
+            self.questions.iter_mut().filter(|(_, each)| each.again.is_some_and(|at| at <= now))
         {
             self.attempts += 1;
             (question.attempt, question.again) = (self.attempts, None);
             let (attempt, commands) = (self.attempts, self.member.commands.clone());
-            let (consumer, list) = (self.client.consumer.clone(), list(&self.member.options.topic, &[partition], Offset::Offset(0)));
+            let (consumer, list) =
+                (self.client.consumer.clone(), list(&self.member.options.topic, &[partition], Offset::Offset(0)));
             std::thread::spawn(move || {
                 let outcome = consumer.commit(&list, CommitMode::Sync);
                 let outcome = outcome.map_err(|fault| fault.rdkafka_error_code().unwrap_or(Code::Unknown));

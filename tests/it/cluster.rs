@@ -1,0 +1,9 @@
+//! The cluster: where a stream belongs, whether loops turn, and replicas that share partitions through a real group.
+
+mod broker;
+mod handover;
+mod placement;
+mod process;
+mod pulse;
+mod replica;
+mod trouble;
