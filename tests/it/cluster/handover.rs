@@ -109,34 +109,31 @@ async fn a_member_without_partitions_leaves_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_group_waits_for_the_drain_and_no_longer() {
+async fn the_group_waits_for_the_last_drain_and_no_longer_than_told() {
     let Some(kafka) = Kafka::shared("the drain").await else { return };
-    let group = Group::new(kafka, 2).await;
-    let (stubborn, mut changes) = Membership::join(group.options()).unwrap();
-    assert_eq!(next(&mut changes).await, Change::Assigned(vec![0, 1]));
-    stubborn.confirm(0).await.unwrap();
-    stubborn.confirm(1).await.unwrap();
+    let group = Group::new(kafka, 4).await;
+    let (slow, mut changes) = Membership::join(group.options()).unwrap();
+    assert_eq!(next(&mut changes).await, Change::Assigned(vec![0, 1, 2, 3]));
+    slow.confirm(0).await.unwrap();
 
     let other = group.replica(1);
-    let revoked = match next(&mut changes).await {
-        // The other's first rebalance is over for us before it takes anything.
-        Change::Assigned(none) if none.is_empty() => next(&mut changes).await,
-        change => change,
-    };
+    let revoked = next(&mut changes).await;
     let begin = clock::uptime();
     let Change::Revoked(partitions) = revoked else { panic!("{revoked:?}") };
-    let [partition] = partitions[..] else { panic!("one of two is asked back: {partitions:?}") };
-    assert_eq!(stubborn.confirm(partition).await, Err(NotOurs::NotAssigned(partition)));
-    assert_eq!(next(&mut changes).await, Change::Lost(vec![partition]), "its time is over");
+    let [quick, late] = partitions[..] else { panic!("half of them are asked back: {partitions:?}") };
+    let kept = (0..4).find(|partition| !partitions.contains(partition)).unwrap();
+    assert_eq!(slow.confirm(quick).await, Err(NotOurs::NotAssigned(quick)));
+    slow.released(quick);
+    assert_eq!(next(&mut changes).await, Change::Lost(vec![late]), "its time is over");
     let waited = clock::uptime() - begin;
     assert!((DRAIN..DRAIN + Duration::from_secs(5)).contains(&waited), "{waited:?}");
-    group.owned_by(1, 1).await;
-    let owned = group.history.moments().last().unwrap().at;
-    assert!(owned >= begin + DRAIN, "it was given away while it drained");
-    // What it still has is still its own.
-    stubborn.confirm(1 - partition).await.unwrap();
+    group.owned_by(1, 2).await;
+    let owned = group.history.moments().first().unwrap().at;
+    assert!(owned >= begin + DRAIN, "something was given away while it drained");
+    // What it still has is still its own, and it was a member all the while.
+    slow.confirm(kept).await.unwrap();
     other.leave().await;
-    stubborn.leave().await;
+    slow.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
