@@ -56,6 +56,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "6000"),
     // librdkafka's 10 s is longer than a session.
     ("reconnect.backoff.max.ms", "1000"),
+    // A topic that is created after us would be found only after librdkafka's 5 min.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     // Offsets are committed only to ask the coordinator something.
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),

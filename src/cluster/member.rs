@@ -75,6 +75,7 @@ impl Member {
 
     pub(super) fn say(&self, change: Change) {
         match &change {
+            Change::Assigned(partitions) if partitions.is_empty() => tracing::debug!("a rebalance brought nothing"),
             Change::Assigned(partitions) => tracing::info!(?partitions, "assigned by the group"),
             Change::Revoked(partitions) => tracing::info!(?partitions, "asked back by the group"),
             Change::Lost(partitions) => tracing::warn!(?partitions, "lost to the group"),

@@ -139,7 +139,7 @@ impl<'m> Session<'m> {
                 let lost = self.holding.lose(&partitions);
                 self.refuse(&lost);
                 self.member.standing.outside();
-                self.member.say(Change::Lost(lost));
+                self.say_lost(lost);
                 self.client.consumer.incremental_unassign(&self.list(&partitions))
             }
             Event::Error(code, reason) => {
@@ -167,10 +167,14 @@ impl<'m> Session<'m> {
     /// Gives the revoked set back, once it has drained.
     fn give_back(&mut self) -> Result<(), KafkaError> {
         let Some(Drained { revoked, overruled }) = self.holding.drained(clock::uptime()) else { return Ok(()) };
-        if !overruled.is_empty() {
-            self.member.say(Change::Lost(overruled));
-        }
+        self.say_lost(overruled);
         self.client.consumer.incremental_unassign(&self.list(&revoked))
+    }
+
+    fn say_lost(&self, lost: Vec<u32>) {
+        if !lost.is_empty() {
+            self.member.say(Change::Lost(lost));
+        }
     }
 
     fn question(&mut self, partition: u32, answer: oneshot::Sender<Result<(), NotOurs>>) {
@@ -234,9 +238,7 @@ impl<'m> Session<'m> {
     fn leave(&mut self) {
         let drained = self.holding.drained(Duration::MAX).map(|drained| drained.revoked);
         let lost = self.holding.lose_all();
-        if !lost.is_empty() {
-            self.member.say(Change::Lost(lost));
-        }
+        self.say_lost(lost);
         self.questions.clear();
         let consumer = &self.client.consumer;
         let end = clock::uptime() + LEAVE;

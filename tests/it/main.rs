@@ -7,6 +7,7 @@ mod broker;
 mod check;
 mod cli;
 mod clock;
+mod cluster;
 mod commit;
 mod config;
 mod container;
