@@ -55,7 +55,8 @@ fn a_commit_that_failed_is_sent_again_only_if_it_was_never_asked_for() {
 #[test]
 fn all_else_is_unknown() {
     for step in [Step::Begin, Step::Send, Step::Commit, Step::Abort] {
-        for code in [Code::OutOfOrderSequenceNumber, Code::InvalidTransactionalState, Code::ClusterAuthorizationFailed] {
+        for code in [Code::OutOfOrderSequenceNumber, Code::InvalidTransactionalState, Code::ClusterAuthorizationFailed]
+        {
             assert_eq!(fate(step, fatal(code)), Fate::Unknown, "{step:?} {code:?}");
         }
     }
