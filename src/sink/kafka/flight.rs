@@ -29,10 +29,9 @@ struct State {
     flights: HashMap<u32, Open>,
     /// The last trouble with a connection since a record was acknowledged.
     heard: Option<(RDKafkaErrorCode, String)>,
-    /// When the client last complained of anything but a failed transaction.
+    /// When the client last complained of a connection or a request.
     unrest: Option<Duration>,
-    /// Why the transaction failed, in the client's words.
-    failed: Option<String>,
+    renumbers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +67,7 @@ impl Context {
         self.state().heard.clone()
     }
 
-    /// How long ago the client last complained of a connection, a request or anything else; none if it never did.
+    /// How long ago the client last complained of a connection or a request; none if it never did.
     pub(super) fn unrest(&self) -> Option<Duration> {
         self.state().unrest.map(|last| clock::uptime().saturating_sub(last))
     }
@@ -78,9 +77,14 @@ impl Context {
         self.state().unrest = None;
     }
 
-    /// Why the transaction failed; told once.
-    pub(super) fn failed(&self) -> Option<String> {
-        self.state().failed.take()
+    /// A transaction begins.
+    pub(super) fn begin(&self) {
+        self.state().renumbers = false;
+    }
+
+    /// Whether the client has said that the failed transaction's abort will begin new numbers.
+    pub(super) fn renumbers(&self) -> bool {
+        self.state().renumbers
     }
 
     fn land(state: &mut State, number: u32, records: usize) {
@@ -148,7 +152,11 @@ impl ClientContext for Context {
         tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
         let mut state = self.state();
         match facility {
-            "TXNERR" => state.failed = Some(text.to_owned()),
+            _ if matches!(level, RDKafkaLogLevel::Debug) => {}
+            // A transaction failed. Said nowhere else; were it ever said in other words, we would only be too careful.
+            "TXNERR" => state.renumbers |= text.contains("requires epoch bump"),
+            // The coordinator isn't ready to give us an epoch.
+            "GETPID" => {}
             _ => state.unrest = Some(clock::uptime()),
         }
     }

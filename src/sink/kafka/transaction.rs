@@ -139,8 +139,10 @@ impl Transactions {
 
     /// A producer that has the id; the inner error is what to wait for.
     async fn start(&self, deadline: Duration, wait: &mut Wait<'_>) -> Result<Result<Arc<Line>, String>, Lost> {
+        let mut unlearnt = None;
         for topic in &self.usual {
-            if self.topics.learn(topic).await.is_err() {
+            if let Err(fault) = self.topics.learn(topic).await {
+                unlearnt = Some(fault);
                 break;
             }
         }
@@ -167,7 +169,7 @@ impl Transactions {
                     }
                 }
                 _ => {
-                    let text = init_words(&self.id, said.code).or_else(|| self.trouble());
+                    let text = init_words(&self.id, said.code).or_else(|| self.heard(&line)).or(unlearnt);
                     return Ok(Err(text.unwrap_or_else(|| self.words(said.code, &words))));
                 }
             }
@@ -184,57 +186,54 @@ impl Transactions {
     ) -> Result<Outcome, Lost> {
         let mut pauses = Schedule::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
-            let failures = self.send(line, all, message, wait).await?;
+            self.begin(line).await?;
+            let failures = self.fly(line, all, message, wait).await?;
             if failures.is_empty() && self.end(line, Step::Commit, wait).await? {
                 return Ok(Outcome::Committed);
             }
-            self.abort(line, wait).await?;
-            let mut refused = Vec::new();
-            let mut suspects = Vec::new();
-            for (index, code) in failures {
-                let outgoing = message(index);
-                match record_fate(code, outgoing.wire_size() > line.batch_bytes) {
-                    RecordFate::Refused(reason) => refused.push(self.topics.refused(index, reason, code, &outgoing)),
-                    RecordFate::Suspect => suspects.push(index),
-                    RecordFate::Held | RecordFate::Fell => {}
-                    RecordFate::Again => {
-                        wait.until(sentence(self.topics.settings(), &outgoing.topic, code, &code.to_string()))
-                    }
-                }
-            }
-            if refused.is_empty() && !suspects.is_empty() {
-                suspects.sort_unstable();
-                refused = self.judge(line, &suspects, message, wait).await?;
-            }
+            self.abort(line, &failures, wait).await?;
+            let refused = self.refused(line, failures, message, wait).await?;
             if !refused.is_empty() {
-                refused.sort_unstable_by_key(|refused: &Refused| refused.index);
                 return Ok(Outcome::Refused(refused));
             }
             if line.is_too_coarse() {
                 return Err(self.unknown("a topic takes smaller batches than it makes"));
             }
-            self.topics.forget();
             tokio::time::sleep(pauses.pause()).await;
         }
     }
 
-    /// Begins a transaction, sends, and gives the records that failed.
-    async fn send<'a>(
+    /// Those of the failed records that the brokers will never take; says what is waited for where it is something else.
+    async fn refused<'a>(
         &self,
         line: &Arc<Line>,
-        indexes: &[usize],
+        failures: Vec<Failure>,
         message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
         wait: &mut Wait<'_>,
-    ) -> Result<Vec<Failure>, Lost> {
-        let _ = line.context.failed();
-        if let Err((said, words)) = ask(line, |producer| producer.begin_transaction()).await {
-            return Err(self.lost(Step::Begin, said, &words));
+    ) -> Result<Vec<Refused>, Lost> {
+        let (mut refused, mut suspects, mut again) = (Vec::new(), Vec::new(), None);
+        for (index, code) in failures {
+            let outgoing = message(index);
+            match record_fate(code, outgoing.wire_size() > line.batch_bytes) {
+                RecordFate::Refused(reason) => refused.push(self.topics.refused(index, reason, code, &outgoing)),
+                RecordFate::Suspect => suspects.push(index),
+                RecordFate::Again => again = Some((code, outgoing.topic)),
+                RecordFate::Held | RecordFate::Fell => {}
+            }
         }
-        let failures = line.fly(indexes, message, wait).await;
-        match line.producer().client().fatal_error() {
-            Some((code, words)) => Err(self.lost(Step::Send, Said::fatal(code), &words)),
-            None => Ok(failures),
+        if let Some((code, topic)) = again {
+            self.topics.forget();
+            // Why they timed out has been said while they flew.
+            if code != Code::MessageTimedOut || self.trouble().is_none() {
+                wait.until(sentence(self.topics.settings(), &topic, code, &code.to_string()));
+            }
         }
+        if refused.is_empty() && !suspects.is_empty() {
+            suspects.sort_unstable();
+            refused = self.judge(line, &suspects, message, wait).await?;
+        }
+        refused.sort_unstable_by_key(|refused: &Refused| refused.index);
+        Ok(refused)
     }
 
     /// Finds those that the brokers refuse, one alone after the other: all in transactions that are aborted.
@@ -246,13 +245,29 @@ impl Transactions {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, Lost> {
         let mut refused = Vec::new();
-        for &index in suspects {
-            for (index, code) in self.send(line, &[index], message, wait).await? {
-                if let RecordFate::Refused(reason) = record_fate(code, true) {
-                    refused.push(self.topics.refused(index, reason, code, &message(index)));
+        let mut pauses = Schedule::new(Duration::from_millis(10), Duration::from_secs(5));
+        let mut left = suspects.to_vec();
+        while !left.is_empty() {
+            let end = clock::uptime() + TRANSACTION_TIMEOUT / 3;
+            self.begin(line).await?;
+            let mut failures = Vec::new();
+            while clock::uptime() < end && failures.is_empty() && !left.is_empty() {
+                failures = self.fly(line, &left[..1], message, wait).await?;
+                let verdict = failures.first().map(|(index, code)| (*index, *code, record_fate(*code, true)));
+                match verdict {
+                    None => pauses.reset(),
+                    Some((index, code, RecordFate::Refused(reason))) => {
+                        refused.push(self.topics.refused(index, reason, code, &message(index)));
+                    }
+                    // Nothing is said of it yet: its number was not the expected one, after one that was refused.
+                    Some(_) => break,
                 }
+                left.remove(0);
             }
-            self.abort(line, wait).await?;
+            self.abort(line, &failures, wait).await?;
+            if !failures.is_empty() {
+                tokio::time::sleep(pauses.pause()).await;
+            }
         }
         if refused.is_empty() {
             self.topics.lower(&message(suspects[0]).topic, line.batch_bytes);
@@ -260,19 +275,41 @@ impl Transactions {
         Ok(refused)
     }
 
+    async fn begin(&self, line: &Arc<Line>) -> Result<(), Lost> {
+        line.context.begin();
+        let begun = ask(line, |producer| producer.begin_transaction()).await;
+        begun.map_err(|(said, words)| self.lost(Step::Begin, said, &words))
+    }
+
+    /// Sends, and gives the records that failed.
+    async fn fly<'a>(
+        &self,
+        line: &Arc<Line>,
+        indexes: &[usize],
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Failure>, Lost> {
+        let failures = line.fly(indexes, message, wait).await;
+        match line.producer().client().fatal_error() {
+            Some((code, words)) => Err(self.lost(Step::Send, Said::fatal(code), &words)),
+            None => Ok(failures),
+        }
+    }
+
     /// Aborts what failed; an error where this producer's numbers can't be trusted afterwards.
     ///
     /// librdkafka numbers the next records as if those that it gave back had never left. One that was sent, and whose
     /// answer was lost with its connection, is known to the brokers: the next record would get its number, and be
-    /// acknowledged as a repeat without being written. A new epoch begins new numbers; the client asks for one when
-    /// records time out. Else only a time without any trouble shows that every answer came.
-    async fn abort(&self, line: &Arc<Line>, wait: &mut Wait<'_>) -> Result<(), Lost> {
-        let renumbered = line.context.failed().is_some_and(|words| words.contains("requires epoch bump"));
+    /// acknowledged as a repeat without being written. Only a new epoch begins new numbers; the client asks for one
+    /// when records have timed out, or when the brokers miss a number, as they do behind one that they refused. Else
+    /// only a time without any trouble shows that every answer came.
+    async fn abort(&self, line: &Arc<Line>, failures: &[Failure], wait: &mut Wait<'_>) -> Result<(), Lost> {
+        let answered = failures.iter().all(|(_, code)| record_fate(*code, true) == RecordFate::Held);
         let quiet = line.context.unrest().is_none_or(|ago| ago > QUIET);
-        if !renumbered && !quiet {
-            return Err(self.unknown("a transaction failed while connections did, so its records can't be numbered"));
+        if answered || quiet || line.context.renumbers() {
+            return self.end(line, Step::Abort, wait).await.map(|_| ());
         }
-        self.end(line, Step::Abort, wait).await.map(|_| ())
+        Err(self.unknown("a transaction failed together with connections, and what reached the brokers is not known"))
     }
 
     /// Commits or aborts; false where it failed and wants to be aborted.
@@ -293,6 +330,13 @@ impl Transactions {
                 Fate::Fenced | Fate::Unknown => return Err(self.lost(step, said, &words)),
             }
         }
+    }
+
+    /// What is wrong with the connections, where that is known.
+    fn heard(&self, line: &Line) -> Option<String> {
+        let settings = self.topics.settings();
+        let (code, reason) = line.context.heard().filter(|(code, _)| tells(*code))?;
+        Some(sentence(settings, &settings.topic, code, &reason))
     }
 
     fn lost(&self, step: Step, said: Said, words: &str) -> Lost {
@@ -385,9 +429,8 @@ impl Doubt {
     async fn look(&mut self, owner: &Transactions, line: &Line, wait: &mut Wait<'_>) {
         let settings = owner.topics.settings();
         let now = clock::uptime();
-        match line.context.heard() {
-            Some((code, reason)) if tells(code) => wait.until(sentence(settings, &settings.topic, code, &reason)),
-            _ => {}
+        if let Some(text) = owner.heard(line) {
+            wait.until(text);
         }
         if now.saturating_sub(self.looked) > STALL {
             let asked = settings.clone();

@@ -12,7 +12,7 @@ use jumpstream::sink::kafka::{Lost, Outcome, Outgoing, Settings, Topics, Transac
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::DEADLINE;
-use crate::kafka::{Kafka, Message, unique};
+use crate::kafka::{Kafka, unique};
 
 fn settings(brokers: &str, topic: &str) -> Settings {
     Settings {
@@ -107,10 +107,6 @@ fn value(number: usize) -> String {
     format!("{number:06} {}", "x".repeat(600))
 }
 
-fn texts(messages: &[Message]) -> Vec<&str> {
-    messages.iter().map(Message::text).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_visible_whole_and_only_once_committed() {
     let Some(kafka) = Kafka::shared("a transaction").await else { return };
@@ -186,7 +182,8 @@ async fn a_record_that_the_brokers_refuse_is_named_and_the_others_go_on() {
     let refused = |index| owner.topics().refuse(index, &place.message(&values, index)).map(|refused| refused.reason);
     assert_eq!((refused(699), refused(700), refused(800)), (None, Some(Reason::TooLargeForSink), None));
     // And by the brokers.
-    let Ok(Outcome::Refused(refused)) = place.commit_values(&owner, &values).await else { panic!("not refused") };
+    let outcome = place.commit_values(&owner, &values).await;
+    let Ok(Outcome::Refused(refused)) = outcome else { panic!("not refused: {outcome:?}") };
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!((refused[0].index, refused[0].reason), (700, Reason::TooLargeForSink));
     assert!(refused[0].explanation.contains("max.message.bytes of 100000"), "{}", refused[0].explanation);
@@ -215,7 +212,8 @@ async fn an_invalid_record_is_found_among_its_neighbours() {
             if index == bad { Outgoing { key: None, ..outgoing } } else { outgoing }
         }
     };
-    let Ok(Outcome::Refused(refused)) = owner.commit(51, keyless(17)).await else { panic!("not refused") };
+    let outcome = owner.commit(51, keyless(17)).await;
+    let Ok(Outcome::Refused(refused)) = outcome else { panic!("not refused: {outcome:?}") };
     assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), [17]);
     assert_eq!(refused[0].reason, Reason::Refused);
     assert_eq!(owner.commit(51, keyless(51)).await, Ok(Outcome::Committed));

@@ -77,6 +77,38 @@ async fn records_whose_answers_are_lost_are_there_once_after_an_abort() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_amid_lost_answers_loses_no_other_record() {
+    let Some(kafka) = Kafka::shared("a refusal amid lost answers").await else { return };
+    let place = Place { events: unique("tx-compacted"), ledger: unique("tx-ledger"), id: unique("tx-id") };
+    kafka.create_topic(&place.events, 3, &[("cleanup.policy", "compact")]).await;
+    kafka.create_topic(&place.ledger, 2, &[]).await;
+    let proxy = Proxy::before(&kafka.bootstrap()).await;
+    let owner = place.owner(&proxy.address()).await;
+    for round in 0..10 {
+        let numbers = round * 1_000..(round + 1) * 1_000;
+        let values: Vec<String> = numbers.clone().map(value).collect();
+        let poisoned = |index| match place.message(&values, index) {
+            outgoing if index == 990 => Outgoing { key: None, ..outgoing },
+            outgoing => outgoing,
+        };
+        proxy.lose(PRODUCE, Mode::Open);
+        match owner.commit(1_001, poisoned).await {
+            Ok(Outcome::Refused(refused)) => {
+                assert_eq!(refused.iter().map(|each| each.index).collect::<Vec<_>>(), [990])
+            }
+            Ok(Outcome::Committed) => panic!("not refused"),
+            Err(lost) => {
+                println!("round {round}: {lost}");
+                owner.open(DEADLINE).await.unwrap();
+            }
+        }
+        // What the owner does with the rest.
+        commit_somehow(&place, kafka, &owner, numbers).await;
+        place.holds(kafka, 0..(round + 1) * 1_000, round + 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_killed_in_the_midst_of_a_transaction_loses_and_repeats_nothing() {
     let Some(kafka) = Kafka::own("a killed broker, transactions", "").await else { return };
     let place = Place::make(&kafka).await;
