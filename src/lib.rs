@@ -67,6 +67,8 @@ pub mod telemetry;
 
 pub mod exit_code;
 
+pub mod quote;
+
 pub mod clock;
 
 pub mod retry;

@@ -28,11 +28,13 @@ const IDLE_SAVE: Duration = Duration::from_secs(60);
 const REACH: Duration = Duration::from_secs(10);
 
 impl App {
-    /// Opens everything that must be there before the first request: the state, the sinks, the listeners.
+    /// Opens everything that must be there before the first request: the listeners, the state, the sinks.
     ///
     /// `eager` saves every moved edge at once, for those who wait for it.
     pub async fn build(config: Config, eager: bool) -> Result<App, Error> {
         let (metrics, board) = (Metrics::new(), Board::new());
+        // First of all, so that a taken port leaves no file behind.
+        let server = bind(&config, &metrics, &board).await?;
         let config::State::Sqlite { path } = &config.state;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path)?);
         let kafka = kafka_settings(&config)?;
@@ -48,10 +50,6 @@ impl App {
         let troubled = store.clone();
         board.trouble("state", Arc::new(move || troubled.trouble()));
 
-        let token = config.page.token.as_ref().map(config::Secret::read).transpose()?;
-        let options =
-            server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
-        let server = Server::bind(options, metrics.clone(), board.clone()).await?;
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
         let route = Arc::new(Route { sinks, dead_letters: dead_letters.map(Burial::Before), store, transaction: None });
         Ok(App {
@@ -69,6 +67,13 @@ impl App {
             kafka: kafka.into_iter().collect(),
         })
     }
+}
+
+async fn bind(config: &Config, metrics: &Metrics, board: &Board) -> Result<Server, Error> {
+    let token = config.page.token.as_ref().map(config::Secret::read).transpose()?;
+    let options =
+        server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
+    Ok(Server::bind(options, metrics.clone(), board.clone()).await?)
 }
 
 fn open_account(account: config::Account, poll: &config::Poll, metrics: &Metrics) -> Result<Account, Error> {

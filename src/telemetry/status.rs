@@ -77,8 +77,9 @@ pub struct StreamStatus {
     pub delivered: Delivered,
     pub duplicates: u64,
     pub dead_letters: u64,
-    /// Of the gaps that were there when reading them began.
+    /// Since there were gaps to read.
     pub gap_events_read: u64,
+    /// An estimate; none where there are no gaps.
     pub gap_events_expected: Option<u64>,
     pub events_per_second: f64,
     /// Until the gaps are read, at the present speed.
@@ -247,6 +248,16 @@ impl Board {
         self.readiness_with(&self.streams())
     }
 
+    /// All that is waited for or wrong at this moment: what holds the process not ready, then what degrades it.
+    pub fn waits(&self) -> Vec<String> {
+        let parts = self.parts();
+        let (mut waits, troubles) =
+            (parts.latches.values().map(|reason| quote(reason)).collect::<Vec<_>>(), parts.troubles.clone());
+        drop(parts);
+        waits.extend(reasons(said(&troubles), &self.streams()));
+        waits
+    }
+
     /// Everything, as `/status` shows it.
     pub fn status(&self) -> Status {
         let streams = self.streams();
@@ -280,8 +291,7 @@ impl Board {
         if !latches.is_empty() {
             return Readiness::NotReady(latches.join("; "));
         }
-        let troubles = troubles.iter().filter_map(|(name, source)| Some((name.as_str(), quote(&source()?)))).collect();
-        match reasons(troubles, streams) {
+        match reasons(said(&troubles), streams) {
             reasons if reasons.is_empty() => Readiness::Ready,
             reasons => Readiness::Degraded(reasons),
         }
@@ -290,6 +300,11 @@ impl Board {
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What each part waits for now, where it waits.
+fn said(troubles: &[(String, TroubleSource)]) -> Vec<(&str, String)> {
+    troubles.iter().filter_map(|(name, source)| Some((name.as_str(), quote(&source()?)))).collect()
 }
 
 /// One line a fault: what many streams of an account share, or what a part already says, is said once.
