@@ -254,7 +254,10 @@ impl Board {
         let (mut waits, troubles) =
             (parts.latches.values().map(|reason| quote(reason)).collect::<Vec<_>>(), parts.troubles.clone());
         drop(parts);
-        waits.extend(reasons(said(&troubles), &self.streams()));
+        let said = said(&troubles);
+        // A latch may say the same, and of the same part.
+        waits.retain(|latch| !said.iter().any(|(_, said)| latch.ends_with(said)));
+        waits.extend(reasons(said, &self.streams()));
         waits
     }
 

@@ -199,9 +199,9 @@ pub(super) fn thousands(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 
-/// What is waited for, and behind the last semicolon what is to be done.
+/// What is waited for, and behind the semicolon what is to be done.
 fn halves(reason: &str) -> (&str, Option<&str>) {
-    reason.rsplit_once("; ").map_or((reason, None), |(finding, remedy)| (finding, Some(remedy)))
+    reason.split_once("; ").map_or((reason, None), |(finding, remedy)| (finding, Some(remedy)))
 }
 
 fn remedy(trouble: &Option<(State, String)>) -> String {

@@ -167,7 +167,7 @@ async fn catching_up_that_a_signal_ends_is_no_success_and_says_what_it_waited_fo
     process.terminate();
     assert_eq!(process.ended().await, 1, "{}", process.log());
     let line = once(&process, "ended before it had caught up");
-    assert_holds(&line, &["ERROR", "account default", "the api refuses the key (401)", "write a valid key"]);
+    assert_holds(&line, &["ERROR", "account main", "the api refuses the key (401)", "write a valid key"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +182,7 @@ async fn catching_up_that_gives_up_names_the_brokers_and_the_streams_behind() {
     // The rest would only wait for the drain's deadline.
     process.terminate();
     assert_eq!(process.ended().await, 1, "{}", process.log());
-    assert_holds(&once(&process, "not caught up: kafka topic t:"), &["no broker of 127.0.0.1:9 answers"]);
+    assert_holds(&once(&process, "not caught up: kafka"), &["no broker of 127.0.0.1:9 answers"]);
     assert_holds(&once(&process, "not caught up: still reading"), &[organization]);
 }
 
