@@ -87,15 +87,22 @@ impl Error {
 impl App {
     /// Runs until a signal ends it, or until it has caught up where that is asked for. Shows its progress.
     pub async fn run(self, catch_up: Option<CatchUp>) -> ExitCode {
-        let caught_up = catch_up::wait(catch_up, self.shared.roster.clone(), self.tenure.clone());
-        let mut progress = JoinSet::new();
-        progress.spawn(progress::show(self.board()));
+        let (roster, tenure, board) = (self.shared.roster.clone(), self.tenure.clone(), self.board());
+        let over = async move {
+            match catch_up {
+                Some(catch_up) => catch_up::wait(catch_up, roster, tenure, board, told_to_end()).await,
+                None => {
+                    told_to_end().await;
+                    ExitCode::Done
+                }
+            }
+        };
+        let progress = progress::show(self.board());
         self.run_until(async move {
-            // Goes when this future does, before the drain speaks.
-            let _progress = progress;
+            // The bar goes when this future does, before the drain speaks.
             tokio::select! {
-                () = first_signal() => told_to_end(),
-                code = caught_up => code,
+                code = over => code,
+                never = progress => match never {},
             }
         })
         .await
@@ -167,7 +174,10 @@ async fn drain(mut homes: JoinSet<Result<(), Error>>, code: ExitCode) -> ExitCod
             tracing::warn!("a sink still waits after {DRAIN:?}; what it did not acknowledge is delivered after the next start");
             code
         }
-        () = first_signal() => ExitCode::Failed,
+        () = first_signal() => {
+            tracing::warn!("ended at once: the batch in flight comes again");
+            ExitCode::Failed
+        }
     }
 }
 
@@ -183,9 +193,12 @@ pub(crate) async fn first_signal() {
     }
 }
 
-fn told_to_end() -> ExitCode {
-    tracing::info!("told to end: committing what is in flight");
-    ExitCode::Done
+async fn told_to_end() {
+    first_signal().await;
+    tracing::info!(
+        "told to end: committing what is in flight, {} s at most; a second Ctrl-C ends at once",
+        DRAIN.as_secs()
+    );
 }
 
 /// Ready when a stream has ended by itself, which only a fault that meets all of them brings about.

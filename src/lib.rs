@@ -71,6 +71,8 @@ pub mod telemetry;
 pub mod exit_code;
 pub mod fail_point;
 
+pub mod quote;
+
 pub mod clock;
 
 pub mod retry;

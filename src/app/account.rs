@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::app::Shared;
-use crate::app::roster::{Opened, Roster};
+use crate::app::roster::Opened;
 use crate::app::tenure::Tenure;
 use crate::clock;
 use crate::commit::Route;
@@ -46,22 +46,24 @@ pub(super) struct Seat {
 }
 
 /// Counts a stream as running here.
-struct Running<'a>(&'a Seat, &'a Roster);
+struct Running<'a>(&'a Seat, &'a Shared);
 
 impl<'a> Running<'a> {
-    fn begin(seat: &'a Seat, roster: &'a Roster) -> Running<'a> {
+    fn begin(seat: &'a Seat, shared: &'a Shared) -> Running<'a> {
         seat.account.share.here.fetch_add(1, Ordering::Relaxed);
         seat.account.shared_limit();
-        Running(seat, roster)
+        shared.metrics.set_streams_owned(shared.roster.running());
+        Running(seat, shared)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let Running(seat, roster) = self;
+        let Running(seat, shared) = self;
         seat.account.share.here.fetch_sub(1, Ordering::Relaxed);
         seat.account.shared_limit();
-        roster.close(&seat.key);
+        shared.roster.close(&seat.key);
+        shared.metrics.set_streams_owned(shared.roster.running());
     }
 }
 
@@ -172,7 +174,7 @@ impl Seat {
         let seat = Seat { account: self.account.clone(), key: self.key.clone() };
         let (shared, stream) = (shared.clone(), self.open(shared, route, ends));
         async move {
-            let _running = Running::begin(&seat, &shared.roster);
+            let _running = Running::begin(&seat, &shared);
             stream.run().await
         }
     }

@@ -21,7 +21,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
 use crate::stream::Faults;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status::Board;
+use crate::telemetry::status::{Board, Replica};
 
 /// How often a checkpoint that holds no event is saved.
 const IDLE_SAVE: Duration = Duration::from_secs(60);
@@ -31,27 +31,30 @@ const IDLE_SAVE_TOGETHER: Duration = Duration::from_secs(300);
 const REACH: Duration = Duration::from_secs(10);
 
 impl App {
-    /// Opens everything that must be there before the first request: the state, the sinks, the listeners.
+    /// Opens everything that must be there before the first request: the listeners, the state, the sinks.
     ///
     /// `eager` saves every moved edge at once, for those who wait for it.
     pub async fn build(config: Config, eager: bool) -> Result<App, Error> {
         let (metrics, board) = (Metrics::new(), Board::new());
+        // First of all, so that a taken port leaves no file behind.
+        let server = bind(&config, &metrics, &board).await?;
         let kafka = kafka_settings(&config)?;
         let outlets = Outlets::open(&config, &kafka)?;
         outlets.report(&board);
-        let tenure = tenure(&config, &kafka, outlets, &board)?;
+        let tenure = tenure(&config, &kafka, outlets, (&board, &metrics))?;
         let troubled = tenure.clone();
         board.trouble("kafka", Arc::new(move || troubled.trouble()));
+        let roster = Roster::default();
+        if let config::State::Kafka { .. } = &config.state {
+            let (tenure, roster) = (tenure.clone(), roster.clone());
+            board.replica(Arc::new(move || Some(replica(&*tenure, &roster))));
+        }
         let idle_save = match (&config.state, eager) {
             (config::State::Kafka { .. }, _) => IDLE_SAVE_TOGETHER,
             (_, true) => Duration::ZERO,
             (_, false) => IDLE_SAVE,
         };
 
-        let token = config.page.token.as_ref().map(config::Secret::read).transpose()?;
-        let options =
-            server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
-        let server = Server::bind(options, metrics.clone(), board.clone()).await?;
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
         let reached = kafka.filter(|_| !matches!(config.state, config::State::Kafka { .. }));
         Ok(App {
@@ -62,13 +65,20 @@ impl App {
                 board,
                 settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },
                 start: config.poll.start,
-                roster: Roster::default(),
+                roster,
                 idle_save,
             }),
             server,
             kafka: reached.into_iter().collect(),
         })
     }
+}
+
+async fn bind(config: &Config, metrics: &Metrics, board: &Board) -> Result<Server, Error> {
+    let token = config.page.token.as_ref().map(config::Secret::read).transpose()?;
+    let options =
+        server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
+    Ok(Server::bind(options, metrics.clone(), board.clone()).await?)
 }
 
 fn open_account(account: config::Account, poll: &config::Poll, metrics: &Metrics) -> Result<Account, Error> {
@@ -124,6 +134,15 @@ fn kafka_settings(config: &Config) -> Result<Option<kafka::Settings>, Error> {
     Ok(Some(settings))
 }
 
+fn replica(tenure: &dyn Tenure, roster: &Roster) -> Replica {
+    Replica {
+        partitions: tenure.ours().unwrap_or_default().into_iter().collect(),
+        of_partitions: tenure.homes(),
+        streams: roster.running(),
+        of_streams: roster.seats(),
+    }
+}
+
 /// The ledger topic of a configuration that keeps its state in Kafka.
 pub(crate) fn ledgers(config: &Config) -> Result<store::kafka::Ledgers, Error> {
     let (config::State::Kafka { topic, partitions, .. }, Some(settings)) = (&config.state, kafka_settings(config)?)
@@ -145,7 +164,7 @@ fn tenure(
     config: &Config,
     kafka: &Option<kafka::Settings>,
     outlets: Outlets,
-    board: &Board,
+    (board, metrics): (&Board, &Metrics),
 ) -> Result<Arc<dyn Tenure>, Error> {
     let Outlets { sinks, dead_letters } = outlets;
     match &config.state {
@@ -172,6 +191,7 @@ fn tenure(
                 topic: topic.clone(),
                 group: group.clone(),
                 board: board.clone(),
+                metrics: metrics.clone(),
                 state: Default::default(),
             }))
         }

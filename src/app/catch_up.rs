@@ -9,10 +9,12 @@ use crate::app::tenure::Tenure;
 use crate::clock::Time;
 use crate::exit_code::ExitCode;
 use crate::ledger::StreamKey;
-use crate::telemetry::status::State;
+use crate::telemetry::status::{Board, State};
 
 /// How often a stream is asked whether it has given up.
 const LOOK: Duration = Duration::from_millis(200);
+/// Of many streams that are behind only so many are named.
+const NAMED: usize = 5;
 
 /// What the run waits for.
 #[derive(Debug, Clone, Copy)]
@@ -21,26 +23,43 @@ pub struct CatchUp {
     pub timeout: Option<Duration>,
 }
 
-/// Ready once every stream of ours has caught up, one has given up, or the time is over; never where nobody asked.
-pub(super) async fn wait(catch_up: Option<CatchUp>, roster: Roster, tenure: Arc<dyn Tenure>) -> ExitCode {
-    let Some(CatchUp { timeout }) = catch_up else { return std::future::pending().await };
-    let mut behind = Behind { roster, tenure, goals: BTreeMap::new() };
-    let all = behind.all_caught_up();
-    let caught_up = match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, all).await.unwrap_or(false),
-        None => all.await,
+/// Ready once every stream of ours has caught up, one has given up, the time is over, or `told` is ready. Only the
+/// first is what was asked for: whoever started it must not take the others for completeness.
+pub(super) async fn wait(
+    CatchUp { timeout }: CatchUp,
+    roster: Roster,
+    tenure: Arc<dyn Tenure>,
+    board: Board,
+    told: impl Future<Output = ()>,
+) -> ExitCode {
+    let mut behind = Behind { roster, tenure, board, goals: BTreeMap::new() };
+    let too_late = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
     };
-    if caught_up {
-        tracing::info!("caught up");
-        return ExitCode::Done;
+    let ended = tokio::select! {
+        caught_up = behind.all_caught_up() => match caught_up {
+            true => {
+                tracing::info!("caught up");
+                return ExitCode::Done;
+            }
+            false => "not caught up",
+        },
+        () = too_late => "not caught up",
+        () = told => "ended before it had caught up",
+    };
+    for why in behind.why() {
+        tracing::error!("{ended}: {why}");
     }
-    behind.name_the_blocked();
     ExitCode::Failed
 }
 
 struct Behind {
     roster: Roster,
     tenure: Arc<dyn Tenure>,
+    board: Board,
     /// Up to where each stream is to be covered: the server's time when we began.
     goals: BTreeMap<StreamKey, Time>,
 }
@@ -82,26 +101,30 @@ impl Behind {
         self.goals.get(stream).is_some_and(|goal| covered.is_some_and(|covered| covered >= *goal))
     }
 
-    fn name_the_blocked(&self) {
-        match self.roster.unresolved() {
-            0 => {}
-            1 => tracing::error!("not caught up: an account doesn't know its organization yet"),
-            unresolved => tracing::error!("not caught up: {unresolved} accounts don't know their organizations yet"),
-        }
+    /// What it waits for, as `/readyz` says it, and the streams that wait for nothing but are not there yet.
+    fn why(&self) -> Vec<String> {
+        let mut why = self.board.waits();
         let homes = self.tenure.ours().unwrap_or_default();
-        for stream in self.roster.of_homes(|home| homes.contains(&home)) {
-            if self.has_caught_up(&stream) {
-                continue;
-            }
-            let opened = self.roster.opened(&stream);
-            let status = opened.as_ref().map(|opened| opened.status.borrow());
-            let reason = status.as_ref().and_then(|status| status.reason.clone());
-            let covered = status.as_ref().map_or(0.0, |status| status.covered_share) * 100.0;
-            tracing::error!(
-                %stream, covered = format!("{covered:.1} %"),
-                "not caught up: {}", reason.unwrap_or_else(|| "still reading".to_owned())
-            );
+        let streams = self.roster.of_homes(|home| homes.contains(&home)).into_iter();
+        let reading: Vec<String> =
+            streams.filter(|stream| !self.has_caught_up(stream)).filter_map(|stream| self.reading(&stream)).collect();
+        if !reading.is_empty() {
+            let more = reading.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            why.push(format!("still reading {}{more}", reading[..reading.len().min(NAMED)].join(", ")));
         }
+        if why.is_empty() {
+            why.push("the streams are not known yet".to_owned());
+        }
+        why
+    }
+
+    /// How far a stream is; none where it says itself why it goes no further.
+    fn reading(&self, stream: &StreamKey) -> Option<String> {
+        let Some(opened) = self.roster.opened(stream) else { return Some(format!("{stream} (not begun)")) };
+        let status = opened.status.borrow();
+        let covered = status.covered_share * 100.0;
+        status.reason.is_none().then(|| format!("{stream} ({covered:.1} % of the time)"))
     }
 }
 

@@ -48,14 +48,16 @@ impl Stage {
             poll: "{interval: 1s, start: 2h, page_size: 5000}",
             account,
             sinks: &format!("[{{type: kafka, brokers: [\"{broker}\"], topic: {topic}}}]"),
-            more: &format!("state: {{type: kafka, topic: {ledger}, partitions: {ledger_partitions}, group: {group}}}\n"),
+            more: &format!(
+                "state: {{type: kafka, topic: {ledger}, partitions: {ledger_partitions}, group: {group}}}\n"
+            ),
             ..Settings::of(emulator)
         });
     }
 
     /// What a reader of committed records sees against what was to be seen by `until`; and how many records were
     /// written and never committed.
-    async fn tally(&self, emulator: &Emulator, until: jumpstream::clock::Time) -> (Tally, usize) {
+    async fn tally(&self, emulator: &Emulator, until: jiff::Timestamp) -> (Tally, usize) {
         let committed = self.kafka.read_all(&self.topic).await;
         let all = self.kafka.read_uncommitted(&self.topic).await.len();
         let texts = committed.iter().map(|message| message.text());

@@ -7,6 +7,7 @@
 pub mod tally;
 
 use std::cell::Cell;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -127,8 +128,19 @@ impl Home {
         self.folder.path()
     }
 
+    /// For this user alone, as secrets are to be.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), text).unwrap();
+        self.set_mode(name, 0o600);
+    }
+
+    /// Lets every user read it.
+    pub fn open_to_all(&self, name: &str) {
+        self.set_mode(name, 0o644);
+    }
+
+    fn set_mode(&self, name: &str, mode: u32) {
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
     /// The whole lines of a file, or none where it is missing.

@@ -22,6 +22,7 @@ use crate::sink::{DeadLetters, Sink};
 use crate::store::Store as _;
 use crate::store::kafka::{Ledgers, Partition, Untaken};
 use crate::stream::or_end;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::{Board, Latch};
 
 /// How long a home's streams may take to commit what is in flight: the next owner waits for them.
@@ -42,6 +43,7 @@ pub(in crate::app) struct Grouped {
     pub topic: String,
     pub group: String,
     pub board: Board,
+    pub metrics: Metrics,
     pub state: State,
 }
 
@@ -194,6 +196,7 @@ impl Grouped {
         });
         // No stream of ours is there: nothing has to drain.
         unused.into_iter().for_each(|home| self.give_back(home));
+        self.metrics.set_partitions_owned(self.state.holds.borrow().homes.len());
     }
 
     fn give_back(&self, home: u32) {

@@ -15,7 +15,17 @@ const ALL: usize = 200;
 
 /// Where a process may be told to stand still, in the order it comes by.
 const STEPS: [&str; 11] = [
-    "opened", "owned", "read", "delivered", "buried", "submitted", "begun", "sent", "committed", "answered", "settled",
+    "opened",
+    "owned",
+    "read",
+    "delivered",
+    "buried",
+    "submitted",
+    "begun",
+    "sent",
+    "committed",
+    "answered",
+    "settled",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,8 @@ struct Fleet {
 impl Fleet {
     fn of(replicas: usize, organizations: &[String], home: impl Fn() -> Home) -> Fleet {
         let layout = Layout::of(LEDGER_PARTITIONS);
-        let stream = |organization: &String| StreamKey { organization: organization.clone(), service: "all".to_owned() };
+        let stream =
+            |organization: &String| StreamKey { organization: organization.clone(), service: "all".to_owned() };
         let partitions = organizations.iter().map(|organization| layout.partition(&stream(organization))).collect();
         Fleet { homes: (0..replicas).map(|_| home()).collect(), running: BTreeMap::new(), partitions }
     }
@@ -106,7 +107,8 @@ impl Fleet {
     /// Ends a replica; how long each of its partitions had no owner.
     async fn without<F: Future<Output = ()>>(&mut self, place: usize, end: impl Fn(Process) -> F) -> Vec<Duration> {
         let owners = self.owners();
-        let orphans: Vec<u32> = owners.iter().filter(|(_, (_, owner))| *owner == place).map(|(home, _)| *home).collect();
+        let orphans: Vec<u32> =
+            owners.iter().filter(|(_, (_, owner))| *owner == place).map(|(home, _)| *home).collect();
         let process = self.running.remove(&place).unwrap();
         let since = clock::wall();
         end(process).await;

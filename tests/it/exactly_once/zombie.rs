@@ -37,11 +37,19 @@ async fn a_woken_zombie_commits_nothing_and_does_not_fence_its_successor() {
         successor.stop().await;
         second.catch_up().await;
         let (tally, aborted) = stage.tally(&emulator, until).await;
-        println!("seed {seed}: {} events, lost {}, twice {}, {aborted} never committed", tally.true_events, tally.lost, tally.repeated);
+        println!(
+            "seed {seed}: {} events, lost {}, twice {}, {aborted} never committed",
+            tally.true_events, tally.lost, tally.repeated
+        );
         assert_once(&tally);
     }
 }
 
 fn stage_of(stage: &Stage) -> Stage {
-    Stage { kafka: stage.kafka, topic: String::new(), ledger: String::new(), ledger_partitions: stage.ledger_partitions }
+    Stage {
+        kafka: stage.kafka,
+        topic: String::new(),
+        ledger: String::new(),
+        ledger_partitions: stage.ledger_partitions,
+    }
 }
