@@ -15,6 +15,7 @@ mod docs;
 mod emulator;
 mod event;
 mod field_notes;
+mod handover;
 mod kafka;
 mod kill;
 mod ledger;
