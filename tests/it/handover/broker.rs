@@ -137,6 +137,10 @@ impl Broker {
             {
                 Reply::Fenced
             }
+            Request::Bump { .. } if self.transaction == Transaction::Ongoing => {
+                self.decide(false);
+                Reply::Later
+            }
             Request::Bump { .. } => self.next_epoch(),
             Request::Produce { number, log, contents, .. } => self.produce(number, log, contents),
             Request::End { commit, .. } => self.end(commit),
@@ -209,9 +213,9 @@ impl Broker {
         self.transaction = Transaction::Ending { commit, hidden: [true; 2] };
     }
 
-    /// A decided transaction becomes visible in one more partition.
-    pub fn mark(&mut self, log: usize) {
-        let Transaction::Ending { commit, hidden } = &mut self.transaction else { return };
+    /// A decided transaction becomes visible in one more partition; whether it is now in all.
+    pub fn mark(&mut self, log: usize) -> bool {
+        let Transaction::Ending { commit, hidden } = &mut self.transaction else { return false };
         hidden[log] = false;
         let ended = self.logs[log].end_open(if *commit { State::Committed } else { State::Aborted });
         for content in ended.iter().filter(|_| *commit) {
@@ -219,9 +223,11 @@ impl Broker {
                 *self.committed.entry((*stream, *number)).or_default() += 1;
             }
         }
-        if *hidden == [false; 2] {
+        let ends = *hidden == [false; 2];
+        if ends {
             self.transaction = Transaction::Ended(Some(*commit));
         }
+        ends
     }
 
     /// The next records of the ledger as a reader gets them who may be shown an old end, and where it goes on.

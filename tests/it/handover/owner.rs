@@ -31,8 +31,11 @@ pub struct Turn<'w> {
     pub sent: Vec<(u64, Request)>,
     /// Requests that are answered or given up: of an end no copy may arrive any more.
     pub closed: Vec<u64>,
+    /// Why the ledger could not be read.
+    pub broken: Option<String>,
 }
 
+#[derive(Debug)]
 pub struct Owner {
     pub member: u64,
     /// The generation in which the partition is believed to be ours.
@@ -43,26 +46,28 @@ pub struct Owner {
     asked: BTreeMap<u64, Request>,
     pub takeovers: u64,
     pub unknown: u64,
-    /// Polls in a row that brought nothing while all was committed.
+    /// Transactions in a row that held no event.
     pub idle: u32,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Producer {
     epoch: u32,
     next: [u32; 2],
 }
 
+#[derive(Debug)]
 enum Phase {
     Out,
     Claiming,
     Beginning,
     Announcing { token: [u8; 16], transaction: Transaction },
-    Reading { token: [u8; 16], fold: Fold, at: i64, until: Option<i64> },
+    Reading { token: [u8; 16], fold: Fold, at: i64, until: Option<i64>, fruitless: u32 },
     Working { works: Vec<Work>, queue: VecDeque<Batch>, transaction: Option<Transaction> },
 }
 
 /// What is to be committed together.
+#[derive(Debug)]
 struct Transaction {
     messages: Vec<(usize, Vec<Content>)>,
     step: Step,
@@ -77,13 +82,18 @@ enum Step {
     Bumping,
 }
 
+/// Reads that bring nothing before an owner begins anew.
+const PATIENCE: u32 = 20;
+
 /// One stream.
+#[derive(Debug)]
 struct Work {
     number: usize,
     ledger: Ledger,
     book: Book,
 }
 
+#[derive(Debug)]
 struct Batch {
     stream: usize,
     events: Vec<usize>,
@@ -158,13 +168,23 @@ impl Owner {
             Some(Step::Committing) => {
                 self.unknown += 1;
                 self.forget_asked(turn);
-                match turn.fault {
-                    Fault::TrustUnknown => self.committed(),
-                    _ => self.take_over(turn),
+                if turn.fault == Fault::TrustUnknown && matches!(self.phase, Phase::Working { .. }) {
+                    self.go_on_in_memory(turn);
+                } else {
+                    self.take_over(turn);
                 }
             }
             _ => self.let_go(turn),
         }
+    }
+
+    /// A fault: what was never answered counts as committed, and only the producer is new.
+    fn go_on_in_memory(&mut self, turn: &mut Turn<'_>) {
+        if let Some(transaction) = self.transaction() {
+            transaction.messages.clear();
+        }
+        self.ask(Request::Bump { epoch: self.producer.epoch }, turn);
+        self.step_to(Step::Bumping);
     }
 
     /// Gives the partition up; the group will say whether it is ours again.
@@ -219,7 +239,7 @@ impl Owner {
         let token: [u8; 16] = std::array::from_fn(|_| turn.rng.u8(..));
         if turn.fault == Fault::NoOwnerEntry {
             let until = Some(turn.broker.end_shown(true, turn.rng));
-            self.phase = Phase::Reading { token, fold: Fold::new(0, Layout::of(1)), at: 0, until };
+            self.phase = Phase::Reading { token, fold: Fold::new(0, Layout::of(1)), at: 0, until, fruitless: 0 };
             return;
         }
         let entry = OwnerEntry { token, name: format!("member {}", self.member) }.entry();
@@ -228,11 +248,14 @@ impl Owner {
     }
 
     fn read(&mut self, turn: &mut Turn<'_>) {
-        let Phase::Reading { token, fold, at, until } = &mut self.phase else { return };
+        let Phase::Reading { token, fold, at, until, fruitless } = &mut self.phase else { return };
         let (records, next) = turn.broker.read(*at, turn.fault != Fault::ReadUncommitted, turn.rng);
+        *fruitless = if next > *at { 0 } else { *fruitless + 1 };
         *at = next;
         for (offset, entry) in records {
-            fold.take(offset, &entry.key, entry.value.as_deref()).unwrap();
+            if let Err(error) = fold.take(offset, &entry.key, entry.value.as_deref()) {
+                turn.broken = Some(error.to_string());
+            }
             if fold.owner().is_some_and(|owner| owner.token == *token) {
                 *until = Some(offset);
                 break;
@@ -240,13 +263,20 @@ impl Owner {
         }
         if until.is_some_and(|until| until <= *at) {
             let fold = mem::replace(fold, Fold::new(0, Layout::of(1)));
-            let mut folded = fold.finish().expect("a ledger that is whole");
+            let mut folded = match fold.finish() {
+                Ok(folded) => folded,
+                Err(error) => return turn.broken = Some(error.to_string()),
+            };
+            let streams = turn.held.len();
             let work = |number| match folded.streams.remove(&stream(number)) {
                 Some((ledger, book)) => Work { number, ledger: Ledger::open(ledger), book },
                 None => Work { number, ledger: first_ledger(turn), book: Book::new(stream(number)) },
             };
-            let works = (0..turn.held.len()).map(work).collect();
+            let works = (0..streams).map(work).collect();
             self.phase = Phase::Working { works, queue: VecDeque::new(), transaction: None };
+        } else if *fruitless > PATIENCE {
+            // Who slept here for long finds the entry of a later owner, and never its own: that was compacted away.
+            self.let_go(turn);
         }
     }
 
@@ -261,8 +291,6 @@ impl Owner {
         // A batch in flight, and one more.
         if queue.iter().filter(|batch| batch.stream == place).count() < 2 && turn.rng.bool() {
             let batch = works[place].poll(turn);
-            let is_idle = batch.events.is_empty() && queue.is_empty() && transaction.is_none();
-            self.idle = if batch.events.is_empty() { self.idle + u32::from(is_idle) } else { 0 };
             queue.push_back(batch);
         } else if transaction.is_none() && !queue.is_empty() {
             let batches: Vec<Batch> = queue.drain(..turn.rng.usize(1..=queue.len())).collect();
@@ -292,6 +320,9 @@ impl Owner {
             Step::Begin => {
                 *step = Step::Producing;
                 let messages = messages.clone();
+                if messages.is_empty() {
+                    return self.committed();
+                }
                 for (log, contents) in messages {
                     let number = self.producer.next[log];
                     self.producer.next[log] += 1;
@@ -305,6 +336,9 @@ impl Owner {
             Step::Committing => self.committed(),
             Step::Aborting => {
                 *step = Step::Bumping;
+                if turn.fault == Fault::ForgetAborted && messages.iter().any(|(log, _)| *log == DATA) {
+                    messages.clear();
+                }
                 self.ask(Request::Bump { epoch }, turn);
             }
             Step::Bumping => {
@@ -319,9 +353,13 @@ impl Owner {
         match &mut self.phase {
             Phase::Announcing { token, .. } => {
                 let (token, fold) = (*token, Fold::new(0, Layout::of(1)));
-                self.phase = Phase::Reading { token, fold, at: 0, until: None };
+                self.phase = Phase::Reading { token, fold, at: 0, until: None, fruitless: 0 };
             }
-            Phase::Working { transaction, .. } => *transaction = None,
+            Phase::Working { transaction, .. } => {
+                let has_events =
+                    transaction.take().is_some_and(|done| done.messages.iter().any(|(log, _)| *log == DATA));
+                self.idle = if has_events { 0 } else { self.idle + 1 };
+            }
             _ => {}
         }
     }

@@ -1,6 +1,5 @@
 //! One seed's schedule: which owner moves, which message arrives, what breaks, and at the end the oracle.
 
-use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::event::Event;
-use jumpstream::store::kafka::fold::Fold;
+use jumpstream::store::kafka::fold::{Fold, Folded};
 use jumpstream::store::kafka::format::Layout;
 
 use super::broker::{Broker, DATA, LEDGER, Reply, Request};
@@ -27,11 +26,32 @@ pub enum Fault {
     EarlyTombstone,
     /// A commit that was never answered counts as done.
     TrustUnknown,
+    /// What was aborted is not sent again.
+    ForgetAborted,
 }
 
 impl Fault {
-    pub const BROKEN: [Fault; 5] =
-        [Fault::NoOwnerEntry, Fault::NoFencing, Fault::ReadUncommitted, Fault::EarlyTombstone, Fault::TrustUnknown];
+    pub const BROKEN: [Fault; 6] = [
+        Fault::NoOwnerEntry,
+        Fault::NoFencing,
+        Fault::ReadUncommitted,
+        Fault::EarlyTombstone,
+        Fault::TrustUnknown,
+        Fault::ForgetAborted,
+    ];
+}
+
+/// What the oracle found.
+#[derive(Debug, thiserror::Error)]
+pub enum Wrong {
+    #[error("lost: {0}")]
+    Lost(String),
+    #[error("delivered again: {0}")]
+    Twice(String),
+    #[error("the ledger does not say what was delivered: {0}")]
+    Ledger(String),
+    #[error("nobody gets on with the work: {0}")]
+    Stuck(String),
 }
 
 /// An event as the API has it.
@@ -126,7 +146,7 @@ impl World {
     }
 
     /// A time of trouble, then calm until all is delivered, then whatever is still on its way.
-    pub fn run(mut self) -> Result<Tally, String> {
+    pub fn run(mut self) -> Result<Tally, Wrong> {
         for _ in 0..self.rng.u64(300..2_500) {
             self.trouble();
             self.move_on()?;
@@ -142,14 +162,14 @@ impl World {
     }
 
     /// Until the owner has polled often and found nothing: what is missing then is lost.
-    fn settle(&mut self) -> Result<(), String> {
+    fn settle(&mut self) -> Result<(), Wrong> {
         for _ in 0..60_000 {
             self.move_on()?;
             if self.owners.iter().any(|owner| owner.idle > 30) {
                 return Ok(());
             }
         }
-        Err("the owners do not come to rest".into())
+        Err(Wrong::Stuck(format!("{:?} {:?}", self.broker, self.owners)))
     }
 
     fn trouble(&mut self) {
@@ -161,8 +181,8 @@ impl World {
             }
             10..13 => self.crash(),
             13..16 => self.broker.time_out(),
-            16..24 => self.broker.compact(&mut self.rng),
-            24..50 => self.pass(),
+            16..30 => self.broker.compact(&mut self.rng),
+            30..50 => self.pass(),
             50..60 if !self.requests.is_empty() => {
                 drop(self.requests.swap_remove(self.rng.usize(..self.requests.len())));
             }
@@ -217,7 +237,7 @@ impl World {
     }
 
     /// A message arrives, or an owner takes a step.
-    fn move_on(&mut self) -> Result<(), String> {
+    fn move_on(&mut self) -> Result<(), Wrong> {
         self.step += 1;
         if self.calm && self.owners.iter().all(|owner| owner.member != self.broker.assigned) {
             self.rebalance();
@@ -229,22 +249,25 @@ impl World {
                 self.replies.push(Message { member, id, content: reply });
             }
             0..6 => {
-                self.broker.mark(if self.rng.bool() { DATA } else { LEDGER });
+                let ends = self.broker.mark(if self.rng.bool() { DATA } else { LEDGER });
+                if ends && self.rng.u8(..4) == 0 {
+                    self.compare()?;
+                }
                 if let Some(((stream, number), times)) = self.broker.committed.iter().find(|(_, times)| **times > 1) {
-                    return Err(format!("event {number} of stream {stream} was delivered {times} times"));
+                    return Err(Wrong::Twice(format!("event {number} of stream {stream} came {times} times")));
                 }
             }
             _ => {
                 let place = self.rng.usize(..self.owners.len());
                 if self.asleep[place] <= self.step {
-                    self.step_of(place);
+                    self.step_of(place)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn step_of(&mut self, place: usize) {
+    fn step_of(&mut self, place: usize) -> Result<(), Wrong> {
         let owner = &mut self.owners[place];
         let mut answers = Vec::new();
         for place in (0..self.replies.len()).rev() {
@@ -262,40 +285,53 @@ impl World {
             calm: self.calm,
             sent: Vec::new(),
             closed: Vec::new(),
+            broken: None,
         };
         owner.step(answers, &mut turn);
-        let Turn { sent, closed, .. } = turn;
+        let Turn { sent, closed, broken, .. } = turn;
         let ends = |message: &Message<Request>| matches!(message.content, Request::End { .. });
         self.requests.retain(|message| !(ends(message) && closed.contains(&message.id)));
         let member = owner.member;
         self.requests.extend(sent.into_iter().map(|(id, content)| Message { member, id, content }));
+        broken.map_or(Ok(()), |broken| Err(Wrong::Ledger(broken)))
+    }
+
+    /// At any moment the committed ledger says of as many events as were committed that they are delivered.
+    fn compare(&self) -> Result<Folded, Wrong> {
+        let wrong = |error: jumpstream::store::kafka::fold::Error| Wrong::Ledger(error.to_string());
+        let mut fold = Fold::new(0, Layout::of(1));
+        for (offset, entry) in self.broker.ledger() {
+            fold.take(offset, &entry.key, entry.value.as_deref()).map_err(wrong)?;
+        }
+        let folded = fold.finish().map_err(wrong)?;
+        for place in 0..self.held.len() {
+            let hours = folded.streams.get(&stream(place)).map(|(ledger, _)| &ledger.hours);
+            let total: u64 = hours.map_or(0, |hours| hours.values().map(|hour| hour.events).sum());
+            let delivered = self.broker.committed.keys().filter(|(stream, _)| *stream == place).count();
+            if total != delivered as u64 {
+                return Err(Wrong::Ledger(format!("{total} events in stream {place}, not {delivered}")));
+            }
+        }
+        Ok(folded)
     }
 
     /// The committed records are the truth, each once, and the ledger says the same.
-    fn judge(mut self) -> Result<Tally, String> {
-        let mut fold = Fold::new(0, Layout::of(1));
-        for (offset, entry) in self.broker.ledger() {
-            fold.take(offset, &entry.key, entry.value.as_deref()).map_err(|error| error.to_string())?;
-            self.tally.whole += u64::from(entry.key[0] == 3 && entry.value.is_some());
-        }
-        let folded = fold.finish().map_err(|error| error.to_string())?;
-        let committed: &BTreeMap<(usize, usize), u32> = &self.broker.committed;
+    fn judge(mut self) -> Result<Tally, Wrong> {
+        // A transaction may still become visible, though it holds no event.
+        [DATA, LEDGER].map(|log| self.broker.mark(log));
+        let folded = self.compare()?;
         for (place, held) in self.held.iter().enumerate() {
-            if let Some(lost) = (0..held.len()).find(|number| committed.get(&(place, *number)) != Some(&1)) {
-                return Err(format!("event {lost} of stream {place} is lost"));
+            if let Some(lost) = (0..held.len()).find(|number| self.broker.committed.get(&(place, *number)) != Some(&1))
+            {
+                return Err(Wrong::Lost(format!("event {lost} of stream {place}")));
             }
-            let Some((ledger, _)) = folded.streams.get(&stream(place)) else {
-                return Err(format!("stream {place} has no ledger"));
-            };
-            let total: u64 = ledger.hours.values().map(|hour| hour.events).sum();
-            if total != held.len() as u64 {
-                return Err(format!("the hours of stream {place} add up to {total}, not {}", held.len()));
-            }
-            let known: usize = ledger.delivered.values().map(Vec::len).sum();
+            let known: usize = folded.streams[&stream(place)].0.delivered.values().map(Vec::len).sum();
             self.tally.forgotten += held.len().saturating_sub(known) as u64;
             self.tally.events += held.len() as u64;
         }
         (0..self.owners.len()).for_each(|place| self.count(place));
+        self.tally.whole =
+            self.broker.ledger().filter(|(_, entry)| entry.key[0] == 3 && entry.value.is_some()).count() as u64;
         let Broker { fenced, aborted, compacted, .. } = self.broker;
         Ok(Tally { fenced, aborted, compacted, ..self.tally })
     }

@@ -14,8 +14,6 @@ use super::{quiet, stream};
 pub struct Feed {
     pub book: Book,
     minutes: BTreeMap<Minute, usize>,
-    /// Minutes before it are forgotten.
-    kept_from: Minute,
     /// Key and value bytes of each key that has a value.
     pub live: BTreeMap<Vec<u8>, usize>,
 }
@@ -26,30 +24,32 @@ pub fn minute(time: Time) -> Minute {
 
 impl Feed {
     pub fn new() -> Feed {
-        Feed { book: Book::new(stream(0)), minutes: BTreeMap::new(), kept_from: UNTIMED + 1, live: BTreeMap::new() }
+        Feed { book: Book::new(stream(0)), minutes: BTreeMap::new(), live: BTreeMap::new() }
     }
 
     /// So many events of each minute are delivered; what is old enough is forgotten.
     pub fn commit(&mut self, now: Time, delivered: &[(Minute, usize)]) -> Vec<Entry> {
         let due = self.book.due(now);
-        for (minute, count) in delivered {
+        let forgotten: Range<Minute> = UNTIMED + 1..minute(now - LAST_AGE);
+        while let Some((old, _)) = self.minutes.range(forgotten.clone()).next() {
+            let old = *old;
+            self.minutes.remove(&old);
+        }
+        let kept = || delivered.iter().filter(|(minute, _)| !forgotten.contains(minute));
+        for (minute, count) in kept() {
             *self.minutes.entry(*minute).or_default() += count;
         }
-        let limit = minute(now - LAST_AGE);
-        let forgotten: Range<Minute> = self.kept_from..limit;
-        self.minutes.retain(|minute, _| !forgotten.contains(minute));
-        self.kept_from = limit;
         let total = HourTotal { events: 40_000, digest: Digest([1; 32]) };
         let whole = |hour| self.minutes.range(minutes_of(hour)).map(|(minute, count)| (*minute, vec![0; *count]));
         let checkpoint = Checkpoint {
-            delivered: delivered.iter().map(|(minute, count)| (*minute, vec![0; *count])).collect(),
+            delivered: kept().map(|(minute, count)| (*minute, vec![0; *count])).collect(),
             hours: delivered
                 .iter()
                 .map(|(minute, _)| hour_of(*minute))
                 .chain(due.clone())
                 .map(|hour| (hour, total))
                 .collect(),
-            forgotten: vec![forgotten],
+            forgotten: vec![forgotten.clone()],
             whole: due.iter().map(|hour| (*hour, whole(*hour).collect())).collect(),
             ..quiet(now)
         };

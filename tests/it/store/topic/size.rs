@@ -81,7 +81,7 @@ fn ninety_days(events_a_day: u64, rng: &mut Rng) -> Figures {
             delivered.insert(minute(now), count as usize);
         }
         if rng.u64(..500) < count {
-            *delivered.entry(minute(now) - rng.i64(..1_440)).or_default() += 1;
+            *delivered.entry(minute(now) - rng.i64(0..1_440)).or_default() += 1;
         }
         if delivered.is_empty() && now.since(saved) < IDLE {
             continue;
