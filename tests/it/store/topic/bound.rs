@@ -83,3 +83,20 @@ fn a_backfill_older_than_the_last_age_leaves_totals() {
     assert!(most <= 8, "{most} commits live");
     assert_eq!(feed.fingerprints(), 0);
 }
+
+#[test]
+fn a_fast_backfill_is_held_twice_at_most() {
+    let mut feed = Feed::new();
+    let mut now = begin();
+    let newest = minute(now);
+    for batch in 1..500 {
+        now = now + Duration::from_millis(200);
+        // 10,000 events of a quarter of an hour, the newest first.
+        feed.commit(now, &(0..15).map(|at| (newest - batch * 15 + at, 667)).collect::<Vec<_>>());
+        let (bytes, events) = (feed.live.values().sum::<usize>(), feed.fingerprints() * 8);
+        assert!(bytes < 2 * events + (9 << 20), "{bytes} bytes for {events} of fingerprints");
+    }
+    feed.rest(now);
+    let (bytes, events) = (feed.live.values().sum::<usize>(), feed.fingerprints() * 8);
+    assert!(bytes < events * 105 / 100, "{bytes} bytes for {events} of fingerprints, at rest");
+}
