@@ -184,10 +184,10 @@ impl World {
             16..30 => self.broker.compact(&mut self.rng),
             30..50 => self.pass(),
             50..60 if !self.requests.is_empty() => {
-                drop(self.requests.swap_remove(self.rng.usize(..self.requests.len())));
+                let _lost = self.requests.swap_remove(self.rng.usize(..self.requests.len()));
             }
             60..70 if !self.replies.is_empty() => {
-                drop(self.replies.swap_remove(self.rng.usize(..self.replies.len())));
+                let _lost = self.replies.swap_remove(self.rng.usize(..self.replies.len()));
             }
             _ => {}
         }
@@ -318,7 +318,9 @@ impl World {
     /// The committed records are the truth, each once, and the ledger says the same.
     fn judge(mut self) -> Result<Tally, Wrong> {
         // A transaction may still become visible, though it holds no event.
-        [DATA, LEDGER].map(|log| self.broker.mark(log));
+        for log in [DATA, LEDGER] {
+            self.broker.mark(log);
+        }
         let folded = self.compare()?;
         for (place, held) in self.held.iter().enumerate() {
             if let Some(lost) = (0..held.len()).find(|number| self.broker.committed.get(&(place, *number)) != Some(&1))

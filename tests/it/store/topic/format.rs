@@ -122,7 +122,7 @@ fn read_all(bytes: &[u8]) -> usize {
         read += 1;
     }
     for hour in [Hour::MIN, 0, 500_000] {
-        if let Ok(part) = Part::decode(hour, bytes).as_ref().map(Part::clone)
+        if let Ok(part) = Part::decode(hour, bytes)
             && part.parts == 1
         {
             assert_eq!(encode_hour(&part.minutes, part.total.as_ref(), part.as_of), [bytes]);
