@@ -11,10 +11,10 @@ WITH_SERVICES := scripts/services && . target/services.env &&
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## the binary, as it is released: target/release/jumpstream
+build: ## the binary, as it is released: target/release/jumpstream (built apart from the rest)
 	cargo build --release --locked
 
-demo: ## shows everything on this machine in a minute: no account, no Kafka, nothing to install
+demo: ## shows it work, in half a minute once it is built: no account, no Kafka, nothing to set up
 	cargo run --locked -- demo
 
 test: ## all tests, with real services where they can be had (T=name runs only tests of that name)

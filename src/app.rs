@@ -9,7 +9,10 @@
 mod account;
 mod build;
 mod catch_up;
+mod home;
 mod progress;
+mod roster;
+mod tenure;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +21,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::commit::Route;
 use crate::exit_code::ExitCode;
-use crate::ledger::StreamKey;
 use crate::server::Server;
-use crate::sink;
-use crate::store;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status::{Board, StreamStatus};
-use crate::{clock, server, source, stream};
-use account::Account;
+use crate::telemetry::status::Board;
+use crate::{cluster, server, sink, source, store, stream};
+use account::{Account, Seat};
+use home::Home;
+use roster::Roster;
+use tenure::Tenure;
 
-pub(crate) use build::{kafka_sink_settings, source_options};
+pub(crate) use build::{kafka_sink_settings, ledgers, source_options};
 pub use catch_up::CatchUp;
 
 /// How long the streams may take to commit what they have once the process is told to end.
@@ -38,6 +40,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Everything that runs, built and not yet started.
 pub struct App {
     accounts: Vec<Account>,
+    tenure: Arc<dyn Tenure>,
     shared: Arc<Shared>,
     server: Server,
     kafka: Vec<sink::kafka::Settings>,
@@ -45,20 +48,12 @@ pub struct App {
 
 /// What every stream uses.
 struct Shared {
-    route: Arc<Route>,
+    roster: Roster,
     metrics: Metrics,
     board: Board,
     settings: crate::plan::Settings,
     start: crate::config::Start,
     idle_save: Duration,
-}
-
-/// A stream that has been opened, as the lifecycle sees it.
-struct Opened {
-    key: StreamKey,
-    client: source::Client,
-    status: watch::Receiver<StreamStatus>,
-    covered: watch::Receiver<Option<clock::Time>>,
 }
 
 /// Why the parts could not be built, or what ended them.
@@ -71,33 +66,46 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    #[error(transparent)]
     Server(#[from] server::Error),
     #[error(transparent)]
+    Stream(#[from] stream::Error),
+    #[error(transparent)]
     Secret(#[from] crate::config::secret::Error),
+}
+
+impl Error {
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Error::Store(error) if error.wants_a_decision() => ExitCode::Configuration,
+            _ => ExitCode::Failed,
+        }
+    }
 }
 
 impl App {
     /// Runs until a signal ends it, or until it has caught up where that is asked for. Shows its progress.
     pub async fn run(self, catch_up: Option<CatchUp>) -> ExitCode {
-        let (opened, streams) = mpsc::unbounded_channel();
-        let count = self.accounts.len();
-        let mut progress = JoinSet::new();
-        progress.spawn(progress::show(self.board()));
-        let end = async move {
-            // Goes when this future does, before the drain speaks.
-            let _progress = progress;
-            tokio::select! {
-                () = first_signal() => told_to_end(),
-                code = catch_up::wait(catch_up, streams, count) => code,
+        let (roster, tenure, board) = (self.shared.roster.clone(), self.tenure.clone(), self.board());
+        let over = async move {
+            match catch_up {
+                Some(catch_up) => catch_up::wait(catch_up, roster, tenure, board, told_to_end()).await,
+                None => {
+                    told_to_end().await;
+                    ExitCode::Done
+                }
             }
         };
-        self.serve(opened, end).await
-    }
-
-    /// Runs until `end` is ready, whose exit code it gives, or until a fault ends it. Says nothing but its log.
-    pub async fn run_until(self, end: impl Future<Output = ExitCode>) -> ExitCode {
-        let (opened, _) = mpsc::unbounded_channel();
-        self.serve(opened, end).await
+        let progress = progress::show(self.board());
+        self.run_until(async move {
+            // The bar goes when this future does, before the drain speaks.
+            tokio::select! {
+                code = over => code,
+                never = progress => match never {},
+            }
+        })
+        .await
     }
 
     /// Where the parts report; it stays true while the app runs.
@@ -105,48 +113,71 @@ impl App {
         self.shared.board.clone()
     }
 
-    async fn serve(self, opened: mpsc::UnboundedSender<Opened>, until: impl Future<Output = ExitCode>) -> ExitCode {
-        let (end, shutdown) = watch::channel(false);
-        let mut accounts = JoinSet::new();
+    /// Runs until `end` is ready, whose exit code it gives, or until a fault ends it. Says nothing but its log.
+    pub async fn run_until(self, end: impl Future<Output = ExitCode>) -> ExitCode {
+        let (ends, shutdown) = watch::channel(false);
+        let (mut homes, seats) = self.homes(&shutdown);
+        let mut side = JoinSet::new();
         for account in self.accounts {
-            accounts.spawn(account.serve(self.shared.clone(), shutdown.clone(), opened.clone()));
+            self.shared.roster.expect_account();
+            let (shared, tenure, seats) = (self.shared.clone(), self.tenure.clone(), seats.clone());
+            side.spawn(async move { account.seat(&shared, &*tenure, &seats).await });
         }
-        drop(opened);
-        let side =
-            self.kafka.into_iter().map(|settings| tokio::spawn(build::reach(settings, self.shared.board.clone())));
-        let side: Vec<_> = side.collect();
-        let ended = {
-            let mut shutdown = shutdown.clone();
-            async move { drop(shutdown.wait_for(|ends| *ends).await) }
-        };
+        drop(seats);
+        for settings in self.kafka {
+            side.spawn(build::reach(settings, self.shared.board.clone()));
+        }
         if let Ok((server, page)) = self.server.addresses() {
             // Says which ports were taken where the configuration left that open.
             tracing::info!(%server, %page, "listening");
         }
-        let serving = tokio::spawn(self.server.run(ended));
+        let mut shutdown = shutdown;
+        let serving = tokio::spawn(self.server.run(async move { drop(shutdown.wait_for(|ends| *ends).await) }));
 
         let code = tokio::select! {
-            code = until => code,
-            code = first_fault(&mut accounts) => code,
+            code = end => code,
+            code = first_fault(&mut homes) => code,
         };
-        end.send_replace(true);
-        side.iter().for_each(|task| task.abort());
-        let code = drain(accounts, code).await;
+        ends.send_replace(true);
+        side.abort_all();
+        let code = drain(homes, code).await;
+        self.tenure.leave().await;
         serving.abort();
         code
+    }
+
+    /// Every home at work, and where its streams are seated.
+    fn homes(
+        &self,
+        shutdown: &watch::Receiver<bool>,
+    ) -> (JoinSet<Result<(), Error>>, Vec<mpsc::UnboundedSender<Seat>>) {
+        let mut homes = JoinSet::new();
+        let seats = (0..self.tenure.homes()).map(|number| {
+            let (seat, seats) = mpsc::unbounded_channel();
+            let (tenure, shared) = (self.tenure.clone(), self.shared.clone());
+            homes.spawn(Home { number, tenure, seats, shared, shutdown: shutdown.clone() }.keep());
+            seat
+        });
+        let seats = seats.collect();
+        let (tenure, shutdown) = (self.tenure.clone(), shutdown.clone());
+        homes.spawn(async move { tenure.keep(shutdown).await });
+        (homes, seats)
     }
 }
 
 /// Lets every stream commit what it has, within the deadline; a second signal ends the process at once.
-async fn drain(mut accounts: JoinSet<Result<(), stream::Error>>, code: ExitCode) -> ExitCode {
-    let all = async { while accounts.join_next().await.is_some() {} };
+async fn drain(mut homes: JoinSet<Result<(), Error>>, code: ExitCode) -> ExitCode {
+    let all = async { while homes.join_next().await.is_some() {} };
     tokio::select! {
         () = all => code,
         () = tokio::time::sleep(DRAIN) => {
             tracing::warn!("a sink still waits after {DRAIN:?}; what it did not acknowledge is delivered after the next start");
             code
         }
-        () = first_signal() => ExitCode::Failed,
+        () = first_signal() => {
+            tracing::warn!("ended at once: the batch in flight comes again");
+            ExitCode::Failed
+        }
     }
 }
 
@@ -162,19 +193,22 @@ pub(crate) async fn first_signal() {
     }
 }
 
-fn told_to_end() -> ExitCode {
-    tracing::info!("told to end: committing what is in flight");
-    ExitCode::Done
+async fn told_to_end() {
+    first_signal().await;
+    tracing::info!(
+        "told to end: committing what is in flight, {} s at most; a second Ctrl-C ends at once",
+        DRAIN.as_secs()
+    );
 }
 
 /// Ready when a stream has ended by itself, which only a fault that meets all of them brings about.
-async fn first_fault(accounts: &mut JoinSet<Result<(), stream::Error>>) -> ExitCode {
-    while let Some(ended) = accounts.join_next().await {
+async fn first_fault(homes: &mut JoinSet<Result<(), Error>>) -> ExitCode {
+    while let Some(ended) = homes.join_next().await {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!("{error}");
-                return ExitCode::Failed;
+                return error.exit_code();
             }
             Err(error) => {
                 tracing::error!("a task ended: {error}");

@@ -134,11 +134,11 @@ impl Sub<Duration> for Time {
     }
 }
 
-/// RFC 3339 in UTC, with as many fractional digits as are needed.
+/// RFC 3339 in UTC, with as many fractional digits as are asked for (`{:.3}`), else as are needed.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instant = jiff::Timestamp::from_nanosecond(self.0.into()).map_err(|_| fmt::Error)?;
-        write!(f, "{instant}")
+        fmt::Display::fmt(&instant, f)
     }
 }
 

@@ -4,8 +4,8 @@
 //! environment and the reference page are made from, so neither can know a key that the reader doesn't.
 //!
 //! # Invariants
-//! Only [`Config::load`] touches the disk, and only to read the file and to look whether the files it names exist.
-//! No secret is held, shown or written: a [`Secret`] is a place. Nothing here knows a sink, a store or the source.
+//! Only [`Config::load`] touches the disk, and only to read the file and to look at the files it names: whether they
+//! exist, and whether a secret's is empty or open to everybody. No secret is held, shown or written: a [`Secret`] is a place. Nothing here knows a sink, a store or the source.
 //! Every key of the contract is known; what isn't built yet is refused by name, with what to use meanwhile.
 
 pub mod account;
@@ -25,6 +25,7 @@ mod verify;
 mod yaml;
 
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 pub use account::{Account, Region, Site};
@@ -102,7 +103,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a file, and looks whether the files it names exist.
+    /// Reads and checks a file, and looks at the files it names.
     ///
     /// Faults come all at once; warnings come beside either answer.
     pub fn load(path: &Path, environment: &Environment) -> Result<(Config, Vec<Warning>), Faults> {
@@ -158,7 +159,7 @@ fn tree(root: &Section) -> Option<Config> {
     let sinks = Sink::list(root);
     let dead_letter =
         root.node("dead_letter").map(|_| DeadLetter::section(&root.section("dead_letter")?, sinks.as_deref()));
-    let state = State::section(root);
+    let state = State::section(root, sinks.as_deref());
     let server = root.section_or_defaults("server").and_then(|section| Server::section(&section));
     let page = root.section_or_defaults("page").and_then(|section| Page::section(&section, server.as_ref()));
     let log = root.section_or_defaults("log").and_then(|section| Log::section(&section));
@@ -189,7 +190,12 @@ fn read_file(path: &Path) -> Result<String, Fault> {
 
 fn look_for(input: &read::Input, reader: &Reader) {
     let opened = std::fs::metadata(&input.path).and_then(|metadata| match metadata.is_file() {
-        true => std::fs::File::open(&input.path).map(|_| true),
+        true => std::fs::File::open(&input.path).map(|_| {
+            if input.secret {
+                look_into(input, metadata.mode(), reader);
+            }
+            true
+        }),
         // Opening a pipe would wait for its writer.
         false => Ok(!metadata.is_dir()),
     });
@@ -205,4 +211,19 @@ fn look_for(input: &read::Input, reader: &Reader) {
         problem,
         "put the file there, readable for this user, or correct the path",
     );
+}
+
+/// What can be seen of a secret's file without keeping what it holds.
+fn look_into(input: &read::Input, mode: u32, reader: &Reader) {
+    let shown = value::shown(&input.path.display().to_string());
+    if let Err(secret::Error::Unusable(_)) = Secret::File(input.path.clone()).read() {
+        let problem = format!("{shown} is empty, larger than 64 KiB or not text");
+        reader.fault(input.place.clone(), &input.key, problem, "write the secret to it, and nothing else");
+    }
+    // Only the bits of all others: a group may be meant, as Kubernetes' fsGroup.
+    if mode & 0o004 != 0 {
+        let problem = format!("{shown} can be read by other users (mode {:o})", mode & 0o777);
+        let remedy = format!("chmod 600 {}; of a Kubernetes secret, set defaultMode: 0440", shown.trim_matches('`'));
+        reader.warn(input.place.clone(), &input.key, problem, remedy);
+    }
 }

@@ -61,7 +61,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub enum Error {
     #[error("the emulator's options make no sense: {0}")]
     Options(&'static str),
-    #[error("cannot listen on {address}; is the port taken?")]
+    #[error("cannot listen on {address}: {source}; give --listen a free port, or port 0")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the emulator failed while it made its data set; are there too many --events for this machine?")]
     Dataset(#[source] tokio::task::JoinError),

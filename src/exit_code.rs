@@ -33,7 +33,7 @@ impl ExitCode {
     pub const fn meaning(self) -> &'static str {
         match self {
             ExitCode::Done => "done",
-            ExitCode::Failed => "failed at run time",
+            ExitCode::Failed => "failed at run time, or ended before it was done",
             ExitCode::Usage => "the command line is wrong",
             ExitCode::Missing => "events are known to be missing and could not be recovered",
             ExitCode::Configuration => "the configuration is wrong; starting again will not help",

@@ -13,7 +13,7 @@ pub mod checkpoint;
 pub mod coverage;
 pub mod minutes;
 
-pub use checkpoint::{Checkpoint, Hour, Minute};
+pub use checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
 pub use coverage::Coverage;
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
 
@@ -239,12 +239,18 @@ impl Ledger {
 
     /// The change since the last checkpoint.
     pub fn checkpoint(&mut self) -> Checkpoint {
+        self.checkpoint_with(&[])
+    }
+
+    /// The change since the last checkpoint, and all there is of the `whole` hours.
+    pub fn checkpoint_with(&mut self, whole: &[Hour]) -> Checkpoint {
         let change = mem::take(&mut self.change);
         let touched: BTreeSet<Minute> = change.delivered.keys().copied().collect();
         for minute in self.warm.difference(&touched) {
             self.minutes.settle(*minute);
         }
         self.warm = touched;
+        let hours = change.hours.iter().chain(whole);
         Checkpoint {
             key: self.key,
             first_run: self.first_run,
@@ -252,8 +258,9 @@ impl Ledger {
             edge: self.edge,
             coverage: self.coverage.clone(),
             delivered: change.delivered,
-            hours: change.hours.iter().filter_map(|hour| Some((*hour, *self.hours.get(hour)?))).collect(),
+            hours: hours.filter_map(|hour| Some((*hour, *self.hours.get(hour)?))).collect(),
             forgotten: change.forgotten,
+            whole: whole.iter().map(|hour| (*hour, self.minutes.of(minutes_of(*hour)))).collect(),
         }
     }
 }

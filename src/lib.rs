@@ -56,6 +56,9 @@ pub mod sink;
 
 pub mod store;
 
+// Whose it is, where replicas share the work.
+pub mod cluster;
+
 // Around it.
 pub mod cli;
 
@@ -66,6 +69,9 @@ pub mod server;
 pub mod telemetry;
 
 pub mod exit_code;
+pub mod fail_point;
+
+pub mod quote;
 
 pub mod clock;
 

@@ -105,7 +105,12 @@ impl Server {
 }
 
 async fn bind(address: String, key: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(&address).await.map_err(|source| {
+    TcpListener::bind(&address).await.map_err(|source| Error::new(address, key, source))
+}
+
+impl Error {
+    /// Why `address` can't be had for the configuration's `key`, and what to do.
+    pub fn new(address: String, key: &'static str, source: std::io::Error) -> Error {
         let remedy = match source.kind() {
             std::io::ErrorKind::AddrInUse => format!("stop the process that has it, or give {key} another port"),
             std::io::ErrorKind::PermissionDenied => format!("give {key} a port from 1024 on"),
@@ -115,8 +120,13 @@ async fn bind(address: String, key: &'static str) -> Result<TcpListener, Error> 
             _ => format!("{key} takes a host and a port, as in 127.0.0.1:9464"),
         };
         Error { address, key, source, remedy }
-    })
+    }
 }
+
+const PROBES: &str = "jumpstream\n\n\
+    /metrics  for Prometheus\n\
+    /livez    200 for as long as the process turns\n\
+    /readyz   200, or 503 while it starts; as JSON, what it waits for\n";
 
 /// What Prometheus and the kubelet ask.
 fn probes(metrics: Metrics, board: Board) -> Router {
@@ -124,6 +134,7 @@ fn probes(metrics: Metrics, board: Board) -> Router {
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
     };
     Router::new()
+        .route("/", get(async || PROBES))
         .route("/metrics", get(exposition))
         .with_state(metrics)
         .route("/livez", get(async || "alive\n"))

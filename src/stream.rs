@@ -27,6 +27,7 @@ use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
 use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
+use crate::store;
 use report::Report;
 pub use report::{Faults, Telemetry};
 
@@ -65,6 +66,13 @@ pub enum Error {
     Commit(#[from] commit::Error),
     #[error("the commit's task ended: {0}")]
     Task(String),
+}
+
+impl Error {
+    /// Whether the stream's home is to be taken over anew, or is another's by now.
+    pub fn gives_up(&self) -> bool {
+        matches!(self, Error::Commit(commit::Error::Store(store::Error::GivenUp(_))))
+    }
 }
 
 impl Stream {
@@ -143,7 +151,7 @@ impl Stream {
 }
 
 /// What `future` gives; none when told to end first. A value that is there already counts.
-async fn or_end<T>(shutdown: &mut watch::Receiver<bool>, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn or_end<T>(shutdown: &mut watch::Receiver<bool>, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         value = future => Some(value),
@@ -382,7 +390,8 @@ impl<'r> Reading<'r> {
         let now = self.stream.client.now().unwrap_or_default();
         self.ledger.forget_settled(now);
         let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
-        let checkpoint: Checkpoint = self.ledger.checkpoint();
+        let whole = self.stream.route.store.due(&self.stream.key);
+        let checkpoint: Checkpoint = self.ledger.checkpoint_with(&whole);
         self.coming = Some(self.report.milestone(&records, &self.ledger));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();
@@ -400,6 +409,7 @@ impl<'r> Reading<'r> {
         if let Some(milestone) = self.coming.take() {
             let now = self.stream.client.now().unwrap_or_else(clock::wall);
             self.report.committed(milestone, &dead, now);
+            crate::fail_point!("settled");
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! Text from outside goes through [`quote`].
 
 pub mod metrics;
+pub mod screen;
 pub mod status;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::clock;
+pub use crate::quote::quote;
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,13 +36,17 @@ pub struct Error(Box<dyn std::error::Error + Send + Sync>);
 
 /// Sends the log to standard error. Once a process; a second call is an error.
 pub fn init(level: tracing::Level, format: Format) -> Result<(), Error> {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter(level)))
-        .with_timer(Wall)
-        .with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter(level))).with_writer(|| screen::Lines);
     match format {
-        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        Format::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
+        // People know whose log it is, and read no nanoseconds.
+        Format::Text => {
+            let log = log.with_timer(Wall { digits: Some(3) }).with_target(false);
+            log.with_ansi(std::io::stderr().is_terminal()).try_init()
+        }
+        Format::Json => {
+            let log = log.with_timer(Wall { digits: None }).json();
+            log.flatten_event(true).with_current_span(false).try_init()
+        }
     }
     .map_err(Error)
 }
@@ -53,48 +59,16 @@ fn filter(level: tracing::Level) -> String {
 }
 
 /// Timestamps from the one file that reads the clock.
-struct Wall;
+struct Wall {
+    /// Of a second's fraction; none for as many as are needed.
+    digits: Option<usize>,
+}
 
 impl FormatTime for Wall {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{}", clock::wall())
-    }
-}
-
-/// The longest that a text from outside becomes, in characters.
-const QUOTE: usize = 200;
-
-/// Text from outside (API messages, names) made safe to log: control characters and those that reorder or break
-/// lines are escaped, and it ends with `…` where it would be over 200 characters.
-pub fn quote(text: &str) -> String {
-    let mut quoted = String::new();
-    let mut length = 0;
-    // Where the text must end if `…` has to follow.
-    let mut last_fit = 0;
-    for character in text.chars() {
-        if is_unsafe(character) {
-            let escaped = character.escape_default();
-            length += escaped.len();
-            quoted.extend(escaped);
-        } else {
-            length += 1;
-            quoted.push(character);
-        }
-        if length > QUOTE {
-            quoted.truncate(last_fit);
-            quoted.push('…');
-            return quoted;
-        }
-        if length < QUOTE {
-            last_fit = quoted.len();
+        match self.digits {
+            Some(digits) => write!(writer, "{:.digits$}", clock::wall()),
+            None => write!(writer, "{}", clock::wall()),
         }
     }
-    quoted
-}
-
-/// Control characters, line and paragraph separators, and what changes the direction of text (Unicode UAX #9) or
-/// takes no room, so that a line says what it shows.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }

@@ -1,13 +1,16 @@
 //! An account at work: which organizations its key stands for, and a stream for each of them and each service.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
-use crate::app::{Opened, Shared};
+use crate::app::Shared;
+use crate::app::roster::Opened;
+use crate::app::tenure::Tenure;
 use crate::clock;
+use crate::commit::Route;
 use crate::ledger::StreamKey;
 use crate::retry::Schedule;
 use crate::source::{Class, Client, Element, Error as SourceError, EventQuery};
@@ -26,72 +29,67 @@ pub(super) struct Account {
     pub services: Vec<String>,
     pub telemetry: AccountMetrics,
     pub faults: Faults,
+    pub share: Share,
+}
+
+/// How many of an account's streams there are, and how many run here: so much of its request limit is ours.
+#[derive(Default)]
+pub(super) struct Share {
+    all: AtomicUsize,
+    here: AtomicUsize,
+}
+
+/// A stream that runs wherever its home is.
+pub(super) struct Seat {
+    account: Arc<Account>,
+    key: StreamKey,
+}
+
+/// Counts a stream as running here.
+struct Running<'a>(&'a Seat, &'a Shared);
+
+impl<'a> Running<'a> {
+    fn begin(seat: &'a Seat, shared: &'a Shared) -> Running<'a> {
+        seat.account.share.here.fetch_add(1, Ordering::Relaxed);
+        seat.account.shared_limit();
+        shared.metrics.set_streams_owned(shared.roster.running());
+        Running(seat, shared)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let Running(seat, shared) = self;
+        seat.account.share.here.fetch_sub(1, Ordering::Relaxed);
+        seat.account.shared_limit();
+        shared.roster.close(&seat.key);
+        shared.metrics.set_streams_owned(shared.roster.running());
+    }
 }
 
 impl Account {
-    /// Runs the account's streams until told to end, or until one ends by itself.
-    pub async fn serve(
-        self,
-        shared: Arc<Shared>,
-        shutdown: watch::Receiver<bool>,
-        opened: mpsc::UnboundedSender<Opened>,
-    ) -> Result<(), stream::Error> {
+    /// Finds out the account's organizations and seats a stream for each of them and each service.
+    pub async fn seat(self, shared: &Shared, tenure: &dyn Tenure, homes: &[mpsc::UnboundedSender<Seat>]) {
         let mut latch = Some(shared.board.hold(format!("account {}: waiting for the API's first answer", self.name)));
-        let mut ends = shutdown.clone();
-        let organizations = tokio::select! {
-            organizations = self.owners(&shared, &mut latch) => organizations,
-            _ = ends.wait_for(|ends| *ends) => return Ok(()),
-        };
-        let mut streams = JoinSet::new();
-        for organization in &organizations {
-            for service in &self.services {
+        let organizations = self.owners(shared, &mut latch).await;
+        let account = Arc::new(self);
+        account.share.all.store(organizations.len() * account.services.len(), Ordering::Relaxed);
+        for organization in organizations {
+            for service in &account.services {
                 let key = StreamKey { organization: organization.clone(), service: service.clone() };
-                streams.spawn(self.open(key, &shared, &shutdown, &opened).run());
+                let home = tenure.home_of(&key);
+                shared.roster.seat(key.clone(), home);
+                // A home that has ended no longer listens.
+                let _ = homes[home as usize].send(Seat { account: account.clone(), key });
             }
         }
-        drop((latch, opened));
-        while let Some(ended) = streams.join_next().await {
-            ended.map_err(|error| stream::Error::Task(error.to_string()))??;
-        }
-        Ok(())
+        shared.roster.account_resolved();
     }
 
-    fn open(
-        &self,
-        key: StreamKey,
-        shared: &Arc<Shared>,
-        shutdown: &watch::Receiver<bool>,
-        opened: &mpsc::UnboundedSender<Opened>,
-    ) -> Stream {
-        let organization = shared.metrics.organization(&key.organization);
-        let mut status = StreamStatus::starting(&self.name, &key.organization, &key.service);
-        status.poll_interval_seconds = shared.settings.interval.as_secs_f64();
-        let (status, shown) = watch::channel(status);
-        let (covered, reached) = watch::channel(None);
-        shared.board.stream(shown.clone());
-        // Only a run that waits for it listens.
-        let _ = opened.send(Opened { key: key.clone(), client: self.client.clone(), status: shown, covered: reached });
-        let sinks = shared.route.sinks.iter().map(|sink| organization.sink(sink.name())).collect();
-        let start = shared.start;
-        Stream {
-            key,
-            client: self.client.clone(),
-            names_organization: !self.organizations.is_empty(),
-            settings: shared.settings,
-            start: Arc::new(move |now| start.resolve(now)),
-            route: shared.route.clone(),
-            telemetry: Telemetry {
-                metrics: shared.metrics.clone(),
-                account: self.telemetry.clone(),
-                faults: self.faults.clone(),
-                organization,
-                sinks,
-                status,
-                covered,
-            },
-            idle_save: shared.idle_save,
-            shutdown: shutdown.clone(),
-        }
+    /// The replicas share one limit by the streams that they run.
+    fn shared_limit(&self) {
+        let (here, all) = (self.share.here.load(Ordering::Relaxed), self.share.all.load(Ordering::Relaxed));
+        self.client.set_share(here.max(1) as f64 / all.max(1) as f64);
     }
 
     /// The organizations to read: those configured, else the key's own, asked for until it is known.
@@ -162,5 +160,53 @@ impl Account {
             }
         }
         Ok(None)
+    }
+}
+
+impl Seat {
+    /// Runs the stream on `route` until told to end.
+    pub fn run(
+        &self,
+        shared: &Arc<Shared>,
+        route: &Arc<Route>,
+        ends: &watch::Receiver<bool>,
+    ) -> impl Future<Output = Result<(), stream::Error>> + Send + use<> {
+        let seat = Seat { account: self.account.clone(), key: self.key.clone() };
+        let (shared, stream) = (shared.clone(), self.open(shared, route, ends));
+        async move {
+            let _running = Running::begin(&seat, &shared);
+            stream.run().await
+        }
+    }
+
+    fn open(&self, shared: &Shared, route: &Arc<Route>, ends: &watch::Receiver<bool>) -> Stream {
+        let Seat { account, key } = self;
+        let organization = shared.metrics.organization(&key.organization);
+        let mut status = StreamStatus::starting(&account.name, &key.organization, &key.service);
+        status.poll_interval_seconds = shared.settings.interval.as_secs_f64();
+        let (status, shown) = watch::channel(status);
+        let (covered, reached) = watch::channel(None);
+        shared.board.stream(shown.clone());
+        shared.roster.open(key.clone(), Opened { client: account.client.clone(), status: shown, covered: reached });
+        let start = shared.start;
+        Stream {
+            key: key.clone(),
+            client: account.client.clone(),
+            names_organization: !account.organizations.is_empty(),
+            settings: shared.settings,
+            start: Arc::new(move |now| start.resolve(now)),
+            route: route.clone(),
+            telemetry: Telemetry {
+                metrics: shared.metrics.clone(),
+                account: account.telemetry.clone(),
+                faults: account.faults.clone(),
+                sinks: route.sink_names().map(|name| organization.sink(name)).collect(),
+                organization,
+                status,
+                covered,
+            },
+            idle_save: shared.idle_save,
+            shutdown: ends.clone(),
+        }
     }
 }

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::account::Account;
+use crate::app::account::{Account, Share};
+use crate::app::roster::Roster;
+use crate::app::tenure::grouped::Grouped;
+use crate::app::tenure::{Permanent, Tenure};
 use crate::app::{App, Error, Shared};
-use crate::commit::Route;
+use crate::commit::{Burial, Route};
 use crate::config::{self, Config};
 use crate::plan;
 use crate::server::{self, Server};
@@ -14,57 +17,68 @@ use crate::sink::kafka::{self, KafkaDeadLetters, KafkaSink};
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{DeadLetters, Sink};
 use crate::source::{Base, Client, KeySource, Limits, Options};
-use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{self, Store};
 use crate::stream::Faults;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status::Board;
+use crate::telemetry::status::{Board, Replica};
 
 /// How often a checkpoint that holds no event is saved.
 const IDLE_SAVE: Duration = Duration::from_secs(60);
+/// The same where those of all streams are written together.
+const IDLE_SAVE_TOGETHER: Duration = Duration::from_secs(300);
 /// How long one try to reach the brokers may take.
 const REACH: Duration = Duration::from_secs(10);
 
 impl App {
-    /// Opens everything that must be there before the first request: the state, the sinks, the listeners.
+    /// Opens everything that must be there before the first request: the listeners, the state, the sinks.
     ///
     /// `eager` saves every moved edge at once, for those who wait for it.
     pub async fn build(config: Config, eager: bool) -> Result<App, Error> {
         let (metrics, board) = (Metrics::new(), Board::new());
-        let config::State::Sqlite { path } = &config.state;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path)?);
+        // First of all, so that a taken port leaves no file behind.
+        let server = bind(&config, &metrics, &board).await?;
         let kafka = kafka_settings(&config)?;
-        let sinks = sinks(&config, &kafka)?;
-        let dead_letters = dead_letters(&config, &kafka)?;
-        for sink in &sinks {
-            let sink = sink.clone();
-            board.trouble(sink.name(), Arc::new(move || sink.trouble()));
+        let outlets = Outlets::open(&config, &kafka)?;
+        outlets.report(&board);
+        let tenure = tenure(&config, &kafka, outlets, (&board, &metrics))?;
+        let troubled = tenure.clone();
+        board.trouble("kafka", Arc::new(move || troubled.trouble()));
+        let roster = Roster::default();
+        if let config::State::Kafka { .. } = &config.state {
+            let (tenure, roster) = (tenure.clone(), roster.clone());
+            board.replica(Arc::new(move || Some(replica(&*tenure, &roster))));
         }
-        if let Some(dead_letters) = dead_letters.clone() {
-            board.trouble("dead letters", Arc::new(move || dead_letters.trouble()));
-        }
-        let troubled = store.clone();
-        board.trouble("state", Arc::new(move || troubled.trouble()));
+        let idle_save = match (&config.state, eager) {
+            (config::State::Kafka { .. }, _) => IDLE_SAVE_TOGETHER,
+            (_, true) => Duration::ZERO,
+            (_, false) => IDLE_SAVE,
+        };
 
-        let token = config.page.token.as_ref().map(config::Secret::read).transpose()?;
-        let options =
-            server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
-        let server = Server::bind(options, metrics.clone(), board.clone()).await?;
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
+        let reached = kafka.filter(|_| !matches!(config.state, config::State::Kafka { .. }));
         Ok(App {
+            tenure,
             accounts: accounts.collect::<Result<_, Error>>()?,
             shared: Arc::new(Shared {
-                route: Arc::new(Route { sinks, dead_letters, store, transaction: None }),
                 metrics,
                 board,
                 settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },
                 start: config.poll.start,
-                idle_save: if eager { Duration::ZERO } else { IDLE_SAVE },
+                roster,
+                idle_save,
             }),
             server,
-            kafka: kafka.into_iter().collect(),
+            kafka: reached.into_iter().collect(),
         })
     }
+}
+
+async fn bind(config: &Config, metrics: &Metrics, board: &Board) -> Result<Server, Error> {
+    let token = config.page.token.as_ref().map(config::Secret::read).transpose()?;
+    let options =
+        server::Options { listen: config.server.listen.to_string(), page: config.page.listen.to_string(), token };
+    Ok(Server::bind(options, metrics.clone(), board.clone()).await?)
 }
 
 fn open_account(account: config::Account, poll: &config::Poll, metrics: &Metrics) -> Result<Account, Error> {
@@ -84,6 +98,7 @@ fn open_account(account: config::Account, poll: &config::Poll, metrics: &Metrics
         services: account.services,
         telemetry,
         faults: Faults::default(),
+        share: Share::default(),
     })
 }
 
@@ -100,12 +115,87 @@ pub(crate) fn source_options(account: &config::Account) -> Options {
     options
 }
 
+/// The Kafka sink whose cluster has the ledger or the dead letters, if any: the one of `delivery: exactly_once` first.
 fn kafka_settings(config: &Config) -> Result<Option<kafka::Settings>, Error> {
-    let sink = config.sinks.iter().find_map(|sink| match sink {
-        config::Sink::Kafka(kafka) => Some(kafka),
+    let mut sinks: Vec<&config::Kafka> = config
+        .sinks
+        .iter()
+        .filter_map(|sink| match sink {
+            config::Sink::Kafka(kafka) => Some(kafka),
+            _ => None,
+        })
+        .collect();
+    sinks.sort_by_key(|kafka| !kafka.exactly_once);
+    let Some(sink) = sinks.first() else { return Ok(None) };
+    let mut settings = kafka_sink_settings(sink, config.poll.max_event_bytes)?;
+    if let config::State::Kafka { topic, .. } = &config.state {
+        settings.ledger = Some(topic.clone());
+    }
+    Ok(Some(settings))
+}
+
+fn replica(tenure: &dyn Tenure, roster: &Roster) -> Replica {
+    Replica {
+        partitions: tenure.ours().unwrap_or_default().into_iter().collect(),
+        of_partitions: tenure.homes(),
+        streams: roster.running(),
+        of_streams: roster.seats(),
+    }
+}
+
+/// The ledger topic of a configuration that keeps its state in Kafka.
+pub(crate) fn ledgers(config: &Config) -> Result<store::kafka::Ledgers, Error> {
+    let (config::State::Kafka { topic, partitions, .. }, Some(settings)) = (&config.state, kafka_settings(config)?)
+    else {
+        // The configuration lets no such state through.
+        let fault = "the state is not in Kafka, or there is no sink of `delivery: exactly_once`".to_owned();
+        return Err(store::Error::Client { topic: String::new(), fault }.into());
+    };
+    let dead_letters = match &config.dead_letter {
+        Some(config::DeadLetter::Topic(topic)) => Some(topic.clone()),
         _ => None,
-    });
-    sink.map(|sink| kafka_sink_settings(sink, config.poll.max_event_bytes)).transpose()
+    };
+    let options = store::kafka::Options { settings, topic: topic.clone(), partitions: *partitions, dead_letters };
+    Ok(store::kafka::Ledgers::new(options))
+}
+
+/// Whose the streams are: ours as long as we live, or the group's to give.
+fn tenure(
+    config: &Config,
+    kafka: &Option<kafka::Settings>,
+    outlets: Outlets,
+    (board, metrics): (&Board, &Metrics),
+) -> Result<Arc<dyn Tenure>, Error> {
+    let Outlets { sinks, dead_letters } = outlets;
+    match &config.state {
+        config::State::Sqlite { path } => {
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path)?);
+            let troubled = store.clone();
+            board.trouble("state", Arc::new(move || troubled.trouble()));
+            let dead_letters = dead_letters.map(Burial::Before);
+            Ok(Arc::new(Permanent(Arc::new(Route { sinks, dead_letters, store, transaction: None }))))
+        }
+        config::State::Kafka { topic, partitions, group } => {
+            let (ledgers, settings) = (ledgers(config)?, kafka.clone());
+            let client = move || match &settings {
+                Some(settings) => settings.client().map_err(|fault| fault.to_string()),
+                None => Err("there is no Kafka sink".to_owned()),
+            };
+            Ok(Arc::new(Grouped {
+                ledgers,
+                partitions: *partitions,
+                sinks,
+                dead_letters,
+                dead_letters_within: matches!(config.dead_letter, Some(config::DeadLetter::Topic(_))),
+                client: Arc::new(client),
+                topic: topic.clone(),
+                group: group.clone(),
+                board: board.clone(),
+                metrics: metrics.clone(),
+                state: Default::default(),
+            }))
+        }
+    }
 }
 
 /// A Kafka sink's settings, its password read.
@@ -134,28 +224,49 @@ pub(crate) fn kafka_sink_settings(sink: &config::Kafka, max_record_bytes: u64) -
     })
 }
 
-fn sinks(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Vec<Arc<dyn Sink>>, Error> {
-    let open = |sink: &config::Sink| -> Result<Arc<dyn Sink>, Error> {
-        Ok(match (sink, kafka) {
-            (config::Sink::Kafka(sink), _) => {
-                Arc::new(KafkaSink::new(kafka_sink_settings(sink, config.poll.max_event_bytes)?)?)
-            }
-            (config::Sink::File(file), _) => Arc::new(FileSink::open(&file.path)?),
-            (config::Sink::Stdout, _) => Arc::new(StdoutSink::new()?),
-        })
-    };
-    config.sinks.iter().map(open).collect()
+/// What events and dead letters go to beside a transaction.
+struct Outlets {
+    sinks: Vec<Arc<dyn Sink>>,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
 }
 
+impl Outlets {
+    fn open(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Outlets, Error> {
+        let open = |sink: &config::Sink| -> Result<Arc<dyn Sink>, Error> {
+            Ok(match sink {
+                config::Sink::Kafka(sink) => {
+                    Arc::new(KafkaSink::new(kafka_sink_settings(sink, config.poll.max_event_bytes)?)?)
+                }
+                config::Sink::File(file) => Arc::new(FileSink::open(&file.path)?),
+                config::Sink::Stdout => Arc::new(StdoutSink::new()?),
+            })
+        };
+        let apart = config.sinks.iter().filter(|sink| !sink.is_exactly_once());
+        Ok(Outlets { sinks: apart.map(open).collect::<Result<_, _>>()?, dead_letters: dead_letters(config, kafka)? })
+    }
+
+    /// So that everybody sees what they wait for.
+    fn report(&self, board: &Board) {
+        for sink in &self.sinks {
+            let sink = sink.clone();
+            board.trouble(sink.name(), Arc::new(move || sink.trouble()));
+        }
+        if let Some(dead_letters) = self.dead_letters.clone() {
+            board.trouble("dead letters", Arc::new(move || dead_letters.trouble()));
+        }
+    }
+}
+
+/// Where dead letters go, unless that is within the transaction.
 fn dead_letters(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Option<Arc<dyn DeadLetters>>, Error> {
-    Ok(match (&config.dead_letter, kafka) {
-        (Some(config::DeadLetter::File(path)), _) => Some(Arc::new(FileDeadLetters::open(path)?)),
-        (Some(config::DeadLetter::Topic(topic)), Some(kafka)) => {
+    Ok(match (&config.dead_letter, kafka, &config.state) {
+        (Some(config::DeadLetter::File(path)), _, _) => Some(Arc::new(FileDeadLetters::open(path)?)),
+        (Some(config::DeadLetter::Topic(topic)), Some(kafka), config::State::Sqlite { .. }) => {
             let settings = kafka::Settings { topic: topic.clone(), ..kafka.clone() };
             Some(Arc::new(KafkaDeadLetters::new(settings)?))
         }
         // The configuration lets no topic through without a Kafka sink.
-        (Some(config::DeadLetter::Topic(_)), None) | (None, _) => None,
+        (Some(config::DeadLetter::Topic(_)), _, _) | (None, _, _) => None,
     })
 }
 

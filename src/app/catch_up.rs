@@ -1,16 +1,20 @@
 //! `run --until-caught-up`: when everything up to the beginning of the run is covered and committed.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use crate::app::Opened;
+use crate::app::roster::{Opened, Roster};
+use crate::app::tenure::Tenure;
 use crate::clock::Time;
 use crate::exit_code::ExitCode;
-use crate::telemetry::status::State;
+use crate::ledger::StreamKey;
+use crate::telemetry::status::{Board, State};
 
 /// How often a stream is asked whether it has given up.
 const LOOK: Duration = Duration::from_millis(200);
+/// Of many streams that are behind only so many are named.
+const NAMED: usize = 5;
 
 /// What the run waits for.
 #[derive(Debug, Clone, Copy)]
@@ -19,75 +23,109 @@ pub struct CatchUp {
     pub timeout: Option<Duration>,
 }
 
-/// Ready once every stream has caught up, has given up, or the time is over; never where nobody asked.
+/// Ready once every stream of ours has caught up, one has given up, the time is over, or `told` is ready. Only the
+/// first is what was asked for: whoever started it must not take the others for completeness.
 pub(super) async fn wait(
-    catch_up: Option<CatchUp>,
-    streams: mpsc::UnboundedReceiver<Opened>,
-    accounts: usize,
+    CatchUp { timeout }: CatchUp,
+    roster: Roster,
+    tenure: Arc<dyn Tenure>,
+    board: Board,
+    told: impl Future<Output = ()>,
 ) -> ExitCode {
-    let Some(CatchUp { timeout }) = catch_up else { return std::future::pending().await };
-    let mut behind = Behind { arriving: Some(streams), streams: Vec::new() };
-    let all = behind.all_caught_up();
-    let caught_up = match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, all).await.unwrap_or(false),
-        None => all.await,
+    let mut behind = Behind { roster, tenure, board, goals: BTreeMap::new() };
+    let too_late = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
     };
-    if caught_up {
-        tracing::info!("caught up");
-        return ExitCode::Done;
+    let ended = tokio::select! {
+        caught_up = behind.all_caught_up() => match caught_up {
+            true => {
+                tracing::info!("caught up");
+                return ExitCode::Done;
+            }
+            false => "not caught up",
+        },
+        () = too_late => "not caught up",
+        () = told => "ended before it had caught up",
+    };
+    for why in behind.why() {
+        tracing::error!("{ended}: {why}");
     }
-    behind.name_the_blocked(accounts);
     ExitCode::Failed
 }
 
 struct Behind {
-    /// None once every account has opened its streams.
-    arriving: Option<mpsc::UnboundedReceiver<Opened>>,
-    streams: Vec<(Opened, Option<Time>)>,
+    roster: Roster,
+    tenure: Arc<dyn Tenure>,
+    board: Board,
+    /// Up to where each stream is to be covered: the server's time when we began.
+    goals: BTreeMap<StreamKey, Time>,
 }
 
 impl Behind {
     /// False when a stream has given up.
     async fn all_caught_up(&mut self) -> bool {
         loop {
-            while let Some(arriving) = &mut self.arriving {
-                match arriving.try_recv() {
-                    Ok(stream) => self.streams.push((stream, None)),
-                    Err(mpsc::error::TryRecvError::Empty) => break,
-                    Err(mpsc::error::TryRecvError::Disconnected) => self.arriving = None,
+            let ours = self.ours();
+            for stream in ours.iter().flatten() {
+                // The earliest that was ever believed: the API's `Date` may prove to have been ahead.
+                if let Some(now) = self.roster.opened(stream).and_then(|opened| opened.client.now()) {
+                    let goal = self.goals.entry(stream.clone()).or_insert(now);
+                    *goal = now.min(*goal);
                 }
             }
-            for (stream, goal) in &mut self.streams {
-                // The earliest that was ever believed: the API's `Date` may prove to have been ahead.
-                *goal = [*goal, stream.client.now()].into_iter().flatten().min();
-            }
-            if self.arriving.is_none() && self.streams.iter().all(has_caught_up) {
+            if ours.as_ref().is_some_and(|ours| ours.iter().all(|stream| self.has_caught_up(stream))) {
                 return true;
             }
-            if self.streams.iter().any(|(stream, _)| has_given_up(stream)) {
+            if ours
+                .iter()
+                .flatten()
+                .any(|stream| self.roster.opened(stream).is_some_and(|opened| has_given_up(&opened)))
+            {
                 return false;
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    fn name_the_blocked(&self, accounts: usize) {
-        if self.arriving.is_some() {
-            tracing::error!("not caught up: not all of {accounts} accounts know their organization yet");
-        }
-        for (stream, _) in self.streams.iter().filter(|stream| !has_caught_up(stream)) {
-            let status = stream.status.borrow();
-            let reason = status.reason.clone().unwrap_or_else(|| "still reading".to_owned());
-            tracing::error!(
-                stream = %stream.key, covered = format!("{:.1} %", status.covered_share * 100.0),
-                "not caught up: {reason}"
-            );
-        }
+    /// The streams that this replica owns; none before all of them are known.
+    fn ours(&self) -> Option<Vec<StreamKey>> {
+        let homes = self.tenure.ours()?;
+        (self.roster.unresolved() == 0).then(|| self.roster.of_homes(|home| homes.contains(&home)))
     }
-}
 
-fn has_caught_up((stream, goal): &(Opened, Option<Time>)) -> bool {
-    goal.is_some_and(|goal| stream.covered.borrow().is_some_and(|covered| covered >= goal))
+    fn has_caught_up(&self, stream: &StreamKey) -> bool {
+        let covered = self.roster.opened(stream).and_then(|opened| *opened.covered.borrow());
+        self.goals.get(stream).is_some_and(|goal| covered.is_some_and(|covered| covered >= *goal))
+    }
+
+    /// What it waits for, as `/readyz` says it, and the streams that wait for nothing but are not there yet.
+    fn why(&self) -> Vec<String> {
+        let mut why = self.board.waits();
+        let homes = self.tenure.ours().unwrap_or_default();
+        let streams = self.roster.of_homes(|home| homes.contains(&home)).into_iter();
+        let reading: Vec<String> =
+            streams.filter(|stream| !self.has_caught_up(stream)).filter_map(|stream| self.reading(&stream)).collect();
+        if !reading.is_empty() {
+            let more = reading.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            why.push(format!("still reading {}{more}", reading[..reading.len().min(NAMED)].join(", ")));
+        }
+        if why.is_empty() {
+            why.push("the streams are not known yet".to_owned());
+        }
+        why
+    }
+
+    /// How far a stream is; none where it says itself why it goes no further.
+    fn reading(&self, stream: &StreamKey) -> Option<String> {
+        let Some(opened) = self.roster.opened(stream) else { return Some(format!("{stream} (not begun)")) };
+        let status = opened.status.borrow();
+        let covered = status.covered_share * 100.0;
+        status.reason.is_none().then(|| format!("{stream} ({covered:.1} % of the time)"))
+    }
 }
 
 /// It has stopped with a fault.

@@ -1,12 +1,14 @@
 //! `jumpstream check`: is everything ready, and if not, what is to be done?
 //!
 //! # Invariants
-//! Disturbs no running instance: takes no lock, joins no group, produces nothing and writes nothing. Every question
+//! Disturbs no running instance: takes no lock, joins no group, produces nothing and leaves no file. Every question
 //! has ten seconds. No secret is shown.
 
 mod account;
 mod disk;
 mod kafka;
+mod ledger;
+mod listen;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -43,9 +45,9 @@ const JSON_HELP: &str = r#"JSON:
     "state": "red",
     "rows": [{"name": "configuration", "state": "red", "finding": "…", "remedy": "…"}]
   }
-  `name` is configuration, state, api, clock, key, organization, licence, services, rate, brokers,
-  topic NAME, record size, file PATH, standard output or dead letters; where there are several
-  accounts, theirs follow the first seven with a space.
+  `name` is configuration, state, server.listen, page.listen, api, clock, key, organization,
+  licence, services, rate, brokers, topic NAME, record size, file PATH, standard output or dead
+  letters; where there are several accounts, the names from api to rate end with the account's.
   `state` is green, yellow or red; the first is the worst of the rows'.
   `remedy` is null where nothing is to be done."#;
 
@@ -105,10 +107,11 @@ pub async fn look(path: &Path, offline: bool) -> Report {
 /// The rows that need nobody's answer.
 pub fn configuration(path: &Path) -> (Option<Config>, Vec<Row>) {
     let file = path.display().to_string();
-    let row = |state: State, fault: Fault| {
-        let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
-        let finding = format!("{}: {key}{}", fault.position(&file), fault.problem);
-        Row { name: CONFIGURATION.into(), state, finding, remedy: Some(fault.remedy) }
+    let row = |state: State, fault: Fault| Row {
+        name: CONFIGURATION.into(),
+        state,
+        finding: fault.finding(&file),
+        remedy: Some(fault.remedy),
     };
     let (config, faults, warnings) = match Config::load(path, &config::environment()) {
         Ok((config, warnings)) => (Some(config), Vec::new(), warnings),
@@ -120,13 +123,22 @@ pub fn configuration(path: &Path) -> (Option<Config>, Vec<Row>) {
     (config, rows)
 }
 
-/// The rows that need the API's and the brokers' answers, and the disk's; all at once.
+/// The rows that need the API's and the brokers' answers, and this machine's; all at once.
 async fn online(config: &Config) -> Vec<Row> {
-    let config::State::Sqlite { path } = &config.state;
+    let state = async {
+        match &config.state {
+            config::State::Sqlite { path } => disk::state(path),
+            config::State::Kafka { .. } => (ledger::row(config).await, None),
+        }
+    };
     let accounts = config.accounts.iter().map(|account| account::rows(account, config));
     let sinks = config.sinks.iter().map(|sink| sink_rows(sink, config));
-    let (accounts, sinks) = futures::join!(join_all(accounts), join_all(sinks));
-    let mut rows = vec![disk::state(path)];
+    let ((state, holder), accounts, sinks) = futures::join!(state, join_all(accounts), join_all(sinks));
+    let mut rows = vec![
+        state,
+        listen::row("server.listen", config.server.listen, holder.as_deref()),
+        listen::row("page.listen", config.page.listen, holder.as_deref()),
+    ];
     rows.extend(accounts.into_iter().flatten());
     rows.extend(sinks.into_iter().flatten());
     if let Some(DeadLetter::File(path)) = &config.dead_letter {
@@ -196,7 +208,15 @@ impl Report {
         text
     }
 
-    /// Aligned, a row each, its remedy below it.
+    /// `2 red, 1 yellow, 9 green`, of those that there are.
+    fn counts(&self) -> String {
+        let count = |state: State| self.rows.iter().filter(|row| row.state == state).count();
+        let states = [(State::Red, "red"), (State::Yellow, "yellow"), (State::Green, "green")];
+        let counts = states.map(|(state, name)| (count(state), name)).into_iter().filter(|(count, _)| *count > 0);
+        counts.map(|(count, name)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Aligned, a row each, its remedy below it, and how many there are of each colour.
     pub fn table(&self, colour: bool) -> String {
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
@@ -206,6 +226,7 @@ impl Report {
                 text.push_str(&format!("{:6}  {:width$}  → {remedy}\n", "", ""));
             }
         }
+        text.push_str(&format!("{}\n", self.counts()));
         text
     }
 }

@@ -4,24 +4,30 @@ use std::time::Duration;
 
 use super::ConfigFile;
 use crate::app::{App, CatchUp};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Warning};
 use crate::exit_code::ExitCode;
 use crate::telemetry;
 
 /// Reads events and publishes them until stopped
 ///
-/// SIGTERM and SIGINT end it: what is in flight is finished and committed, then it exits with 0. What an outage or a
-/// restart left out is read when it runs again.
+/// SIGTERM and SIGINT (Ctrl-C) end it: what is in flight is finished and committed, for 10 s at most, then it exits
+/// with 0. A second one ends it at once with 1: the batch in flight comes again. What an outage or a restart left out
+/// is read when it runs again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub config: ConfigFile,
 
-    /// Exit with 0 once all time from `poll.start` to now is covered without a gap, and what was due is settled
+    /// Exit with 0 once all time from `poll.start` to now is covered without a gap
+    ///
+    /// That takes one `poll.interval` at least: now is covered by the poll that follows it. Whatever ends it earlier,
+    /// a signal too, makes it exit with 1.
     #[arg(long)]
     pub until_caught_up: bool,
 
     /// Give up catching up after this long (90s, 2m, 1h 30m), exit with 1 and name what is blocked; else wait
+    ///
+    /// Committing what is in flight may take 10 s on top of it.
     #[arg(long, value_name = "DURATION", requires = "until_caught_up", value_parser = super::duration)]
     pub timeout: Option<Duration>,
 }
@@ -29,12 +35,12 @@ pub struct Args {
 /// Cancelling it is a crash: the batch in flight may be delivered again.
 pub async fn run(args: Args) -> ExitCode {
     match super::load(&args.config.path) {
-        Ok(config) => start(config, args).await,
+        Ok((config, warnings)) => start(config, warnings, args).await,
         Err(code) => code,
     }
 }
 
-async fn start(config: Config, args: Args) -> ExitCode {
+async fn start(config: Config, warnings: Vec<Warning>, args: Args) -> ExitCode {
     let log = &config.log;
     let format = match log.format {
         LogFormat::Text => telemetry::Format::Text,
@@ -44,12 +50,15 @@ async fn start(config: Config, args: Args) -> ExitCode {
         eprintln!("jumpstream: {error}");
         return ExitCode::Failed;
     }
+    for warning in warnings {
+        tracing::warn!("{}; {}", warning.finding(&args.config.path.display().to_string()), warning.remedy);
+    }
     let catch_up = args.until_caught_up.then_some(CatchUp { timeout: args.timeout });
     match App::build(config, catch_up.is_some()).await {
         Ok(app) => app.run(catch_up).await,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::Failed
+            error.exit_code()
         }
     }
 }

@@ -67,10 +67,15 @@ impl Fault {
         }
     }
 
-    /// One paragraph: position, key, problem and, on a line of its own, the remedy.
-    pub fn describe(&self, file: &str) -> String {
+    /// Position, key and problem: one line.
+    pub fn finding(&self, file: &str) -> String {
         let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
-        format!("{}: {key}{}\n  remedy: {}", self.position(file), self.problem, self.remedy)
+        format!("{}: {key}{}", self.position(file), self.problem)
+    }
+
+    /// One paragraph: the finding and, on a line of its own, the remedy.
+    pub fn describe(&self, file: &str) -> String {
+        format!("{}\n  → {}", self.finding(file), self.remedy)
     }
 }
 

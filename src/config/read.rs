@@ -32,6 +32,8 @@ pub(super) struct Input {
     pub place: Place,
     pub key: String,
     pub path: PathBuf,
+    /// It holds a secret: not for other users, and not empty.
+    pub secret: bool,
 }
 
 /// A value with its place and path, for the checks that only its section can make.
@@ -268,7 +270,9 @@ impl<'a> Section<'a> {
     pub fn input(&self, name: &str) -> Option<PathBuf> {
         let item = self.item(name)?;
         let path = PathBuf::from(item.text);
-        self.reader.inputs.borrow_mut().push(Input { place: item.place, key: item.key, path: path.clone() });
+        // A secret's place, and the private half of a certificate; what else is read is public.
+        let secret = matches!(name, "file" | "key");
+        self.reader.inputs.borrow_mut().push(Input { place: item.place, key: item.key, path: path.clone(), secret });
         Some(path)
     }
 

@@ -59,7 +59,7 @@ const RAW: &str = "use `format: raw` and let the consumer map the fields";
 /// Where events go.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sink {
-    /// At least once.
+    /// Exactly or at least once.
     Kafka(Kafka),
     /// At least once.
     File(File),
@@ -71,6 +71,7 @@ impl Sink {
     /// All sinks, and what only two of them together can have wrong.
     pub(super) fn list(root: &Section) -> Option<Vec<Sink>> {
         let mut targets = HashSet::new();
+        let mut transactional = false;
         let sinks: Vec<_> = root
             .list("sinks")
             .into_iter()
@@ -87,10 +88,20 @@ impl Sink {
                     section.fault("type", problem, "delete one of the two, or its events would come twice");
                     return None;
                 }
+                if sink.is_exactly_once() && std::mem::replace(&mut transactional, true) {
+                    let problem = "a second sink of `delivery: exactly_once`: one transaction can't span two clusters or producers";
+                    section.fault("delivery", problem, "write `delivery: at_least_once` at one of the two");
+                    return None;
+                }
                 format.map(|_| sink)
             })
             .collect();
         sinks.into_iter().collect()
+    }
+
+    /// Whether it takes the ledger into its transactions.
+    pub fn is_exactly_once(&self) -> bool {
+        matches!(self, Sink::Kafka(Kafka { exactly_once: true, .. }))
     }
 
     fn target(&self) -> String {

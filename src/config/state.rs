@@ -4,17 +4,25 @@ use std::path::PathBuf;
 
 use super::key::{Choice, Key, Kind, Presence, Variant};
 use super::read::Section;
+use super::sink::{self, Sink};
 
 pub(super) const VARIANTS: &[Variant] =
     &[Variant { name: "sqlite", keys: SQLITE }, Variant { name: "kafka", keys: KAFKA }];
 
-const TYPES: &[Choice] = &[
-    Choice::new("sqlite"),
-    Choice::not_yet("kafka", "use `state: {type: sqlite, path: …}` on a local disk, and one process"),
-];
+/// Beside a sink of `delivery: exactly_once`, where `kafka` is what a missing `type` stands for.
+const BESIDE_EXACTLY_ONCE: &[Variant] =
+    &[Variant { name: "kafka", keys: KAFKA }, Variant { name: "sqlite", keys: SQLITE }];
 
-const fn of_type(example: &'static str) -> Key {
-    Key::new("type", Kind::Choice(TYPES), Presence::Default("sqlite"), "What keeps the ledger.", example)
+const fn of_type(default: &'static str) -> Key {
+    const TYPES: &[Choice] = &[Choice::new("sqlite"), Choice::new("kafka")];
+    Key::new(
+        "type",
+        Kind::Choice(TYPES),
+        Presence::Default(default),
+        "What keeps the ledger. `kafka`, in one transaction with the events: beside a sink of `delivery: exactly_once`, \
+         where it is the default. `sqlite`, on a local disk: for every other sink.",
+        default,
+    )
 }
 
 const SQLITE: &[Key] = &[
@@ -47,14 +55,50 @@ const KAFKA: &[Key] = &[
 pub enum State {
     /// A path relative to the working directory.
     Sqlite { path: PathBuf },
+    /// On the brokers of the sink of `delivery: exactly_once`.
+    Kafka { topic: String, partitions: u32, group: String },
 }
 
 impl State {
-    pub(super) fn section(root: &Section) -> Option<State> {
-        let section = match root.node("state") {
-            Some(node) => Section::of_type(root.reader, "state", node, VARIANTS)?.1,
-            None => Section::unwritten(root.reader, "state", SQLITE),
+    /// `sinks` is none where they are faulty themselves.
+    pub(super) fn section(root: &Section, sinks: Option<&[Sink]>) -> Option<State> {
+        let transactional = sinks.is_some_and(|sinks| sinks.iter().any(Sink::is_exactly_once));
+        let variants = if transactional { BESIDE_EXACTLY_ONCE } else { VARIANTS };
+        let (name, section) = match root.node("state") {
+            Some(node) => Section::of_type(root.reader, "state", node, variants)?,
+            None => (variants[0].name, Section::unwritten(root.reader, "state", variants[0].keys)),
         };
-        Some(State::Sqlite { path: section.output("path")? })
+        match (name, transactional) {
+            ("kafka", true) => Self::kafka(&section),
+            ("kafka", false) => {
+                // Else the sinks' own faults are told first.
+                sinks?;
+                let problem =
+                    "the ledger lies in Kafka only beside a sink of `delivery: exactly_once`, and there is none";
+                section.fault(
+                    "type",
+                    problem,
+                    "write `delivery: exactly_once` there, or `state: {type: sqlite, path: …}`",
+                );
+                None
+            }
+            (_, true) => {
+                let problem = "`delivery: exactly_once` keeps the ledger in Kafka, in one transaction with the events";
+                section.fault(
+                    "type",
+                    problem,
+                    "write `state: {type: kafka}`, or `delivery: at_least_once` at the sink",
+                );
+                None
+            }
+            (_, false) => Some(State::Sqlite { path: section.output("path")? }),
+        }
+    }
+
+    fn kafka(section: &Section) -> Option<State> {
+        let topic = sink::topic(section, "topic");
+        let partitions = section.integer("partitions");
+        let group = section.text("group");
+        Some(State::Kafka { topic: topic?, partitions: u32::try_from(partitions?).ok()?, group: group? })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::key::Kind;
 use super::poll::Start;
 use crate::clock::Time;
+use crate::quote::quote;
 
 /// `15s`, `2m`, `1h 30m`, `8d` or ISO 8601 (`PT15S`); a day is 24 hours. Nothing without a unit.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -95,7 +96,7 @@ pub(super) fn shown(text: &str) -> String {
     if cut.len() < text.len() {
         cut.push('…');
     }
-    format!("`{}`", cut.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+    format!("`{}`", quote(&cut))
 }
 
 /// API keys begin with `jca_` or have 40 characters (insights-api §1.12); both end up in the wrong place now and then.

@@ -10,6 +10,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::fault::{Fault, Place};
 use super::value::{shown, spell_size};
+use crate::quote::quote;
 
 /// A file is read up to this many bytes.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
@@ -77,7 +78,7 @@ pub(super) fn read(text: &str) -> Result<Node, Fault> {
     let mut tree = Tree::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let problem = format!("this isn't YAML: {}", error.info().escape_debug());
+            let problem = format!("this isn't YAML: {}", quote(error.info()));
             let remedy = "look for a missing quote or bracket, a tab, or a wrong indentation here or just above";
             Fault::at(place(error.marker()), "", problem, remedy)
         })?;

@@ -24,32 +24,32 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub span: Span,
     /// New events per second of the emulator's clock, over all organizations
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0)]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0, value_parser = rate)]
     pub rate: f64,
     /// How many organizations a key sees; the first is the key's own
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub organizations: u32,
     /// An API key that is accepted (may be repeated)
     #[arg(long = "key", value_name = "KEY", default_value = "jca_emulator")]
     pub keys: Vec<String>,
 
     /// Share of events that fall into the same millisecond as the one before
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
     pub ties: f64,
     /// This many more events in one millisecond, in the middle of the span, in the first organization
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub burst: u32,
     /// Share of events that are stored twice, under another cursor id
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub duplicates: f64,
     /// Share of RADIUS events that repeat an earlier one's id under another timestamp
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = share)]
     pub radius_repeats: f64,
     /// Events, visible from the start, whose timestamp lies 2 h in the future
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub future: u32,
     /// Share of events that become visible after their time
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub late_share: f64,
     /// By how much they are late at most
     #[arg(long, value_name = "DURATION", default_value = "0s")]
@@ -90,10 +90,10 @@ pub struct Options {
     pub gzip: bool,
 
     /// Requests per second and key before 429; 0 is without a limit
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0)]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0, value_parser = rate)]
     pub rate_limit: f64,
     /// Replicas that requests go to in turn
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub replicas: u32,
     /// Replica k of N shows what was visible k/N of this ago
     #[arg(long, value_name = "DURATION", default_value = "0s")]
@@ -109,7 +109,7 @@ pub struct Options {
     pub latency: Span,
 
     /// Share of requests that fail in some way
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub fault_share: f64,
     /// The ways they fail, separated by commas [default: all that pass by themselves]
     #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',')]
@@ -181,6 +181,17 @@ impl Options {
             () => None,
         }
     }
+}
+
+/// Checked here too, so that the message names the option.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share lies between 0 and 1".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=1e6).contains(rate));
+    rate.ok_or_else(|| "a rate lies between 0 and 1000000 a second".to_owned())
 }
 
 fn instant(text: &str) -> Result<jiff::Timestamp, String> {

@@ -6,13 +6,28 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::clock::Time;
+use crate::ledger::UNTIMED;
 use crate::ledger::coverage::Coverage;
 use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal};
 
 /// Minutes since 1970.
 pub type Minute = i64;
-/// Hours since 1970.
+/// Hours since 1970; [`Hour::MIN`] is that of events without a readable timestamp.
 pub type Hour = i64;
+
+/// The hour that a minute is filed under.
+pub fn hour_of(minute: Minute) -> Hour {
+    if minute == UNTIMED { Hour::MIN } else { minute.div_euclid(60) }
+}
+
+/// An hour's minutes.
+pub fn minutes_of(hour: Hour) -> Range<Minute> {
+    if hour == Hour::MIN {
+        UNTIMED..UNTIMED + 1
+    } else {
+        hour.saturating_mul(60)..hour.saturating_mul(60).saturating_add(60)
+    }
+}
 
 /// The ledger's change since the last commit; folded together, the whole ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +48,10 @@ pub struct Checkpoint {
     pub hours: BTreeMap<Hour, HourTotal>,
     /// Minutes whose fingerprints are no longer needed. Applied before `delivered`.
     pub forgotten: Vec<Range<Minute>>,
+    /// Whole hours, for a store that asked for them: every fingerprint that the ledger has of each, those of
+    /// `delivered` included, while `hours` holds the total of each that has one. It adds nothing to what the
+    /// checkpoints so far fold into.
+    pub whole: BTreeMap<Hour, BTreeMap<Minute, Vec<Fingerprint>>>,
 }
 
 impl Checkpoint {
@@ -52,5 +71,6 @@ impl Checkpoint {
         self.start = later.start;
         self.edge = later.edge;
         self.coverage = later.coverage;
+        self.whole.clear();
     }
 }

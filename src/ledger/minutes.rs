@@ -141,6 +141,11 @@ impl Minutes {
         }
     }
 
+    /// What the minutes of a range hold, each ascending.
+    pub fn of(&self, minutes: std::ops::Range<Minute>) -> BTreeMap<Minute, Vec<Fingerprint>> {
+        self.minutes.range(minutes).map(|(minute, set)| (*minute, set.sorted())).collect()
+    }
+
     /// The minutes below `end` that hold anything, ascending.
     pub fn below(&self, end: Minute) -> impl Iterator<Item = Minute> {
         self.minutes.range(..end).map(|(minute, _)| *minute)
@@ -171,14 +176,18 @@ impl Set {
         self.quiet.len() + self.recent.len()
     }
 
-    fn settle(&mut self) {
-        if self.recent.is_empty() {
-            return;
-        }
-        let mut all = std::mem::take(&mut self.quiet).into_vec();
-        all.extend(std::mem::take(&mut self.recent));
+    fn sorted(&self) -> Vec<Fingerprint> {
+        let mut all = Vec::with_capacity(self.len());
+        all.extend(self.quiet.iter().chain(&self.recent));
         all.sort_unstable();
-        self.quiet = all.into();
+        all
+    }
+
+    fn settle(&mut self) {
+        if !self.recent.is_empty() {
+            self.quiet = self.sorted().into();
+            self.recent = HashSet::default();
+        }
     }
 }
 

@@ -106,6 +106,32 @@ impl Settings {
         hasher.finish()
     }
 
+    /// A client that only asks: no record can leave it.
+    pub fn client(&self) -> Result<rdkafka::ClientConfig, Error> {
+        config::client(self)
+    }
+
+    /// The message that a record becomes; `ingested_at` is the text of its own.
+    pub fn record<'a>(&'a self, record: &'a Record, ingested_at: &'a str) -> Outgoing<'a> {
+        let mut headers = OwnedHeaders::new_with_capacity(8);
+        for (key, value) in record.headers_with(ingested_at) {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        if let Some(ledger) = &self.ledger {
+            headers = headers.insert(Header { key: "ledger", value: Some(ledger) });
+        }
+        let key = record.key(self.key).map(str::as_bytes);
+        Outgoing { topic: self.topic.as_str().into(), partition: None, key, value: Some(&record.value), headers }
+    }
+
+    /// The message that a dead letter becomes; it has no key.
+    pub fn dead_letter<'a>(&self, topic: &'a str, letter: &'a DeadLetter) -> Outgoing<'a> {
+        let headers = letter.all_headers().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value.as_ref()) })
+        });
+        Outgoing { topic: topic.into(), partition: None, key: None, value: Some(&letter.value), headers }
+    }
+
     /// The brokers as one reads them in a sentence.
     fn brokers(&self) -> String {
         self.brokers.join(",")
@@ -141,24 +167,7 @@ impl Sink for KafkaSink {
     async fn deliver(&self, records: &[Record]) -> Result<Vec<Refused>, Error> {
         let settings = self.0.settings();
         let instants = Instants::of(records);
-        let message = |index: usize| {
-            let record = &records[index];
-            let ledger = settings.ledger.as_deref().map(|ledger| ("ledger", ledger));
-            let mut headers = OwnedHeaders::new_with_capacity(8);
-            for (key, value) in record.headers_with(instants.text(record.ingested_at)) {
-                headers = headers.insert(Header { key, value: Some(value) });
-            }
-            if let Some((key, value)) = ledger {
-                headers = headers.insert(Header { key, value: Some(value) });
-            }
-            Outgoing {
-                topic: settings.topic.as_str().into(),
-                partition: None,
-                key: record.key(settings.key).map(str::as_bytes),
-                value: Some(&record.value),
-                headers,
-            }
-        };
+        let message = |index: usize| settings.record(&records[index], instants.text(records[index].ingested_at));
         Ok(self.0.publish(records.len(), message).await)
     }
 
@@ -170,14 +179,8 @@ impl Sink for KafkaSink {
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn bury(&self, letters: &[DeadLetter]) -> Result<(), Error> {
-        let message = |index: usize| {
-            let letter: &DeadLetter = &letters[index];
-            let headers = letter.all_headers().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value.as_ref()) })
-            });
-            let topic = self.0.settings().topic.as_str().into();
-            Outgoing { topic, partition: None, key: None, value: Some(&letter.value), headers }
-        };
+        let settings = self.0.settings();
+        let message = |index: usize| settings.dead_letter(&settings.topic, &letters[index]);
         let refused = self.0.publish(letters.len(), message).await;
         match refused.into_iter().next() {
             None => Ok(()),

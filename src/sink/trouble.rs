@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
+pub use crate::quote::quote;
 
 /// The trouble of one sink, shared by all its deliveries.
 #[derive(Debug)]
@@ -95,9 +96,4 @@ impl Drop for Wait<'_> {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-/// Text from outside (a broker's words, a library's): escaped and cut to 200 characters.
-pub fn quote(text: &str) -> String {
-    text.trim().chars().flat_map(char::escape_debug).take(200).collect()
 }

@@ -224,7 +224,13 @@ impl Client {
         self.clock().server.reset(clock::wall(), clock::uptime());
     }
 
-    /// Requests a second that the account may send at this moment: the configured rate, or less after a 429.
+    /// How much of the account's limit is this process's, over 0 to 1; other replicas have the rest.
+    pub fn set_share(&self, share: f64) {
+        self.0.rate.set_share(share);
+    }
+
+    /// Requests a second that the account may send at this moment: its share of the configured rate, or less after
+    /// a 429.
     pub fn rate(&self) -> f64 {
         self.0.rate.current()
     }

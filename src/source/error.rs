@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(super) use crate::quote::quote;
+
 /// A request that gave no whole answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -128,9 +130,4 @@ impl Error {
             Error::TooLong { .. } => "too_long",
         }
     }
-}
-
-/// Text from outside as it may stand in an error or a log: no control characters, at most 200 characters.
-pub(super) fn quote(text: &str) -> String {
-    text.trim().chars().flat_map(char::escape_debug).take(200).collect()
 }

@@ -19,7 +19,8 @@ const RISE: f64 = 1.25;
 
 #[derive(Debug)]
 pub(super) struct Rate {
-    configured: f64,
+    /// Requests a second of the account, over all replicas.
+    account: f64,
     /// Held while waiting: those who wait are served in the order they came, however many there are.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -27,6 +28,8 @@ pub(super) struct Rate {
 
 #[derive(Debug)]
 struct State {
+    /// Our share of the account's rate.
+    configured: f64,
     limiter: DefaultDirectRateLimiter,
     current: f64,
     /// When the rate last changed or a 429 came, in uptime.
@@ -40,12 +43,13 @@ impl Rate {
     pub(super) fn new(per_second: f64) -> Rate {
         let configured = if per_second.is_finite() { per_second.clamp(0.001, 10_000.0) } else { 5.0 };
         let state = State {
+            configured,
             limiter: limiter(configured),
             current: configured,
             changed: clock::uptime(),
             paused_until: Duration::ZERO,
         };
-        Rate { configured, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+        Rate { account: configured, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
     /// Requests a second at this moment.
@@ -67,8 +71,8 @@ impl Rate {
         if now < state.paused_until {
             return Some(state.paused_until - now);
         }
-        if state.current < self.configured && now.saturating_sub(state.changed) >= QUIET {
-            let raised = (state.current * RISE).min(self.configured);
+        if state.current < state.configured && now.saturating_sub(state.changed) >= QUIET {
+            let raised = (state.current * RISE).min(state.configured);
             state.set(raised, now);
             tracing::debug!(rate = raised, "the request rate rises again");
         }
@@ -83,11 +87,23 @@ impl Rate {
             state.paused_until = state.paused_until.max(now + pause);
         }
         // Several requests in flight were sent at the same, old rate: they halve it once.
-        if sent >= state.changed || state.current == self.configured {
-            let lowered = (state.current / 2.0).max(self.configured * FLOOR);
+        if sent >= state.changed || state.current == state.configured {
+            let lowered = (state.current / 2.0).max(state.configured * FLOOR);
             state.set(lowered, now);
         }
         state.changed = now;
+    }
+
+    /// Our part of the account's rate; a rate lowered by a 429 stays lowered in proportion.
+    pub(super) fn set_share(&self, share: f64) {
+        let mut state = self.state();
+        let configured = (self.account * share.clamp(0.0, 1.0)).max(0.001);
+        if configured != state.configured {
+            let current = state.current / state.configured * configured;
+            state.configured = configured;
+            let now = clock::uptime();
+            state.set(current, now);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -78,14 +78,8 @@ pub(super) struct Report {
     known: u64,
     /// New events of gaps.
     of_gaps: u64,
-    pace: Pace,
-}
-
-/// Gap events a second, over the gaps read in one go.
-#[derive(Default)]
-struct Pace {
-    begun: Option<Duration>,
-    events: u64,
+    /// Since when gaps have been read in one go.
+    gaps_since: Option<Duration>,
 }
 
 impl Report {
@@ -104,7 +98,7 @@ impl Report {
             read: 0,
             known: 0,
             of_gaps: 0,
-            pace: Pace::default(),
+            gaps_since: None,
         }
     }
 
@@ -173,7 +167,6 @@ impl Report {
         }
         self.status.dead_letters += dead.len() as u64;
         self.status.gap_events_read += milestone.gap_events;
-        self.pace.events += milestone.gap_events;
         if let Some(newest) = milestone.newest {
             self.gauges.saw(newest);
         }
@@ -203,7 +196,6 @@ impl Report {
             to: gap.end,
             reason: if unpageable.covers(gap) { "unpageable" } else { "unread" },
         }));
-        self.status.gap_events_expected = plan.expected().map(|left| left + self.pace.events);
         self.status.overlap_seconds = plan.overlap().as_secs_f64();
         self.status.ledger =
             LedgerSize { fingerprints: ledger.fingerprints() as u64, bytes: ledger.fingerprints() as u64 * 8 };
@@ -215,19 +207,25 @@ impl Report {
         self.state(if gaps.is_empty() { State::Live } else { State::Reading }, reason);
     }
 
+    /// Events a second and what is left, over the gaps read in one go.
     fn pace(&mut self, gaps: &[std::ops::Range<Time>], plan: &Plan) {
+        let status = &mut self.status;
         if gaps.is_empty() {
-            self.pace = Pace::default();
-            (self.status.events_per_second, self.status.seconds_left) = (0.0, None);
+            self.gaps_since = None;
+            (status.events_per_second, status.seconds_left, status.gap_events_expected) = (0.0, None, None);
             return;
         }
         let uptime = clock::uptime();
-        let begun = *self.pace.begun.get_or_insert(uptime);
-        let seconds = (uptime - begun).as_secs_f64();
+        let begun = *self.gaps_since.get_or_insert_with(|| {
+            status.gap_events_read = 0;
+            uptime
+        });
+        let (seconds, read) = ((uptime - begun).as_secs_f64(), status.gap_events_read);
+        status.gap_events_expected = plan.expected().map(|left| left.saturating_add(read));
         if seconds > 0.5 {
-            let rate = self.pace.events as f64 / seconds;
-            self.status.events_per_second = rate;
-            self.status.seconds_left = plan.expected().filter(|_| rate > 0.0).map(|left| left as f64 / rate);
+            let rate = read as f64 / seconds;
+            status.events_per_second = rate;
+            status.seconds_left = plan.expected().filter(|_| rate > 0.0).map(|left| left as f64 / rate);
         }
     }
 
@@ -292,7 +290,7 @@ impl Report {
                     }
                 }
                 Some(reason) => tracing::warn!(organization, service, state = state.as_str(), "{reason}"),
-                None => tracing::info!(organization, service, state = state.as_str(), "stream {}", state.as_str()),
+                None => tracing::info!(organization, service, "stream {}", state.as_str()),
             }
             if self.status.state != state {
                 self.status.since = clock::wall();

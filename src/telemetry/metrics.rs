@@ -69,6 +69,8 @@ struct Inner {
     delivered: IntCounterVec,
     dead_letters: IntCounterVec,
     credential_valid: GaugeVec,
+    partitions_owned: GaugeVec,
+    streams_owned: GaugeVec,
     lateness: HistogramVec,
     /// By the place in [`SERVICES`]; made at a service's first event, so that silent ones stay out of the exposition.
     lateness_by_service: [OnceLock<Histogram>; SERVICES.len()],
@@ -100,6 +102,8 @@ impl Metrics {
             delivered: table::DELIVERED.counter(&registry),
             dead_letters: table::DEAD_LETTERS.counter(&registry),
             credential_valid: table::CREDENTIAL_VALID.gauge(&registry),
+            partitions_owned: table::PARTITIONS_OWNED.gauge(&registry),
+            streams_owned: table::STREAMS_OWNED.gauge(&registry),
             lateness: table::LATENESS.histogram(&registry, &LATENESS_BUCKETS),
             lateness_by_service: [const { OnceLock::new() }; SERVICES.len()],
             commit_duration: table::COMMIT_DURATION.histogram(&registry, &COMMIT_BUCKETS).with_label_values(no_labels),
@@ -121,6 +125,18 @@ impl Metrics {
             metrics: self.clone(),
             organization: id.into(),
         }
+    }
+
+    /// So many partitions of the ledger topic are ours.
+    pub fn set_partitions_owned(&self, partitions: usize) {
+        let no_labels: &[&str] = &[];
+        self.0.partitions_owned.with_label_values(no_labels).set(partitions as f64);
+    }
+
+    /// So many streams run here.
+    pub fn set_streams_owned(&self, streams: usize) {
+        let no_labels: &[&str] = &[];
+        self.0.streams_owned.with_label_values(no_labels).set(streams as f64);
     }
 
     /// How long after its own timestamp a live or late event was admitted.

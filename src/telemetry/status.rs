@@ -77,8 +77,9 @@ pub struct StreamStatus {
     pub delivered: Delivered,
     pub duplicates: u64,
     pub dead_letters: u64,
-    /// Of the gaps that were there when reading them began.
+    /// Since there were gaps to read.
     pub gap_events_read: u64,
+    /// An estimate; none where there are no gaps.
     pub gap_events_expected: Option<u64>,
     pub events_per_second: f64,
     /// Until the gaps are read, at the present speed.
@@ -200,8 +201,24 @@ pub struct Status {
     pub time: Time,
     pub state: &'static str,
     pub reasons: Vec<String>,
+    /// Null with a local state.
+    pub replica: Option<Replica>,
+    /// Those that run here.
     pub streams: Vec<StreamStatus>,
 }
+
+/// What this replica has of what all replicas share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Replica {
+    /// The partitions of the ledger topic that are ours.
+    pub partitions: Vec<u32>,
+    pub of_partitions: u32,
+    pub streams: usize,
+    pub of_streams: usize,
+}
+
+/// Says what this replica has; must not block.
+pub type ReplicaSource = Arc<dyn Fn() -> Option<Replica> + Send + Sync>;
 
 /// Says what a part waits for at this moment; must not block.
 pub type TroubleSource = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -216,6 +233,7 @@ struct Parts {
     latches: BTreeMap<u64, String>,
     streams: Vec<watch::Receiver<StreamStatus>>,
     troubles: Vec<(String, TroubleSource)>,
+    replica: Option<ReplicaSource>,
 }
 
 impl Board {
@@ -242,21 +260,41 @@ impl Board {
         self.parts().troubles.push((name.into(), source));
     }
 
+    /// Asks for what this replica has whenever someone wants to know.
+    pub fn replica(&self, source: ReplicaSource) {
+        self.parts().replica = Some(source);
+    }
+
     /// Whether this process can take work, and what is wrong otherwise.
     pub fn readiness(&self) -> Readiness {
         self.readiness_with(&self.streams())
+    }
+
+    /// All that is waited for or wrong at this moment: what holds the process not ready, then what degrades it.
+    pub fn waits(&self) -> Vec<String> {
+        let parts = self.parts();
+        let (mut waits, troubles) =
+            (parts.latches.values().map(|reason| quote(reason)).collect::<Vec<_>>(), parts.troubles.clone());
+        drop(parts);
+        let said = said(&troubles);
+        // A latch may say the same, and of the same part.
+        waits.retain(|latch| !said.iter().any(|(_, said)| latch.ends_with(said)));
+        waits.extend(reasons(said, &self.streams()));
+        waits
     }
 
     /// Everything, as `/status` shows it.
     pub fn status(&self) -> Status {
         let streams = self.streams();
         let readiness = self.readiness_with(&streams);
+        let replica = self.parts().replica.clone();
         Status {
             version: VERSION,
             jumpstream: env!("CARGO_PKG_VERSION"),
             time: clock::wall(),
             state: readiness.as_str(),
             reasons: readiness.reasons().to_vec(),
+            replica: replica.and_then(|source| source()),
             streams,
         }
     }
@@ -280,8 +318,7 @@ impl Board {
         if !latches.is_empty() {
             return Readiness::NotReady(latches.join("; "));
         }
-        let troubles = troubles.iter().filter_map(|(name, source)| Some((name.as_str(), quote(&source()?)))).collect();
-        match reasons(troubles, streams) {
+        match reasons(said(&troubles), streams) {
             reasons if reasons.is_empty() => Readiness::Ready,
             reasons => Readiness::Degraded(reasons),
         }
@@ -290,6 +327,11 @@ impl Board {
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What each part waits for now, where it waits.
+fn said(troubles: &[(String, TroubleSource)]) -> Vec<(&str, String)> {
+    troubles.iter().filter_map(|(name, source)| Some((name.as_str(), quote(&source()?)))).collect()
 }
 
 /// One line a fault: what many streams of an account share, or what a part already says, is said once.

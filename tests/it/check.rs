@@ -1,5 +1,7 @@
 //! `check` against an emulated API, brokers and disks: each row green where all is well, and red where it should be.
 
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,18 +25,22 @@ struct Setting {
     account: String,
     sinks: String,
     rest: String,
+    /// `server.listen` and `page.listen`.
+    listen: [String; 2],
 }
 
 impl Setting {
     fn new(endpoint: &str) -> Setting {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("key"), KEY).unwrap();
+        set_mode(&folder.path().join("key"), 0o600);
         Setting {
             folder,
             endpoint: endpoint.into(),
             account: String::new(),
             sinks: "[{type: stdout}]".into(),
             rest: String::new(),
+            listen: ["127.0.0.1:0".into(), "127.0.0.1:0".into()],
         }
     }
 
@@ -45,13 +51,16 @@ impl Setting {
     /// Looks, and sees that nothing was written and no secret said.
     async fn look(&self) -> Report {
         let text = format!(
-            "accounts: [{{endpoint: \"{}\", api_key: {{file: {}}}{}}}]\nsinks: {}\n{}state: {{type: sqlite, path: {}}}\n",
+            "accounts: [{{endpoint: \"{}\", api_key: {{file: {}}}{}}}]\nsinks: {}\n{}state: {{type: sqlite, path: {}}}\n\
+             server: {{listen: \"{}\"}}\npage: {{listen: \"{}\"}}\n",
             self.endpoint,
             self.path("key"),
             self.account,
             self.sinks,
             self.rest,
             self.path("state.db"),
+            self.listen[0],
+            self.listen[1],
         );
         std::fs::write(self.path("c.yaml"), text).unwrap();
         let before = files(self.folder.path());
@@ -62,6 +71,10 @@ impl Setting {
         assert!(!report.json().contains(KEY) && !report.table(true).contains(KEY), "{}", report.table(false));
         report
     }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn files(folder: &Path) -> Vec<(String, u64)> {
@@ -102,6 +115,8 @@ async fn everything_is_green_where_all_is_well() {
         [
             "configuration",
             "state",
+            "server.listen",
+            "page.listen",
             "api",
             "clock",
             "key",
@@ -124,7 +139,9 @@ async fn a_wrong_key_is_red_and_not_the_apis_fault() {
     says(&report, "key", State::Red, "write a valid key to its file");
     says(&report, "api", State::Green, "answers");
     says(&report, "clock", State::Green, "agree");
-    says(&report, "licence", State::Yellow, "not known");
+    for name in ["organization", "licence", "services"] {
+        says(&report, name, State::Yellow, "not known, since the key is refused");
+    }
     assert_eq!(report.exit_code(), ExitCode::Failed);
 }
 
@@ -133,7 +150,7 @@ async fn an_api_that_is_not_there_is_red_and_all_else_not_known() {
     let report = Setting::new("http://127.0.0.1:9").look().await;
     says(&report, "api", State::Red, "check the name, the network and any proxy");
     for name in ["clock", "key", "organization", "licence", "services"] {
-        says(&report, name, State::Yellow, "not known");
+        says(&report, name, State::Yellow, "not known, since the API did not answer");
     }
     assert_eq!(report.exit_code(), ExitCode::Failed);
 }
@@ -255,14 +272,14 @@ async fn a_real_topic_is_looked_at_and_a_missing_one_is_not_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_in_use_is_green_and_left_alone() {
+async fn a_state_in_use_is_yellow_and_left_alone() {
     let api = api(Options::default()).await;
     let setting = Setting::new(&api.url());
     let store = SqliteStore::open(Path::new(&setting.path("state.db"))).unwrap();
     let key = StreamKey { organization: "o".into(), service: "all".into() };
     jumpstream::store::Store::load(&store, &key).await.unwrap();
     let report = setting.look().await;
-    says(&report, "state", State::Green, &format!("in use by process {}", std::process::id()));
+    says(&report, "state", State::Yellow, &format!("in use by process {}", std::process::id()));
     drop(store);
     says(&setting.look().await, "state", State::Green, "there and not in use");
 }
@@ -273,10 +290,14 @@ async fn files_that_can_not_be_written_are_red() {
     let mut setting = Setting::new(&api.url());
     let (missing, folder) = (setting.path("no/such/folder/events.ndjson"), setting.path("folder"));
     std::fs::create_dir(&folder).unwrap();
-    setting.sinks = format!("[{{type: file, path: {missing}}}, {{type: file, path: {folder}}}]");
+    // Where nobody can make a file, whatever the folder's rights say.
+    let nowhere = "/proc/events.ndjson";
+    setting.sinks =
+        format!("[{{type: file, path: {missing}}}, {{type: file, path: {folder}}}, {{type: file, path: {nowhere}}}]");
     let report = setting.look().await;
     says(&report, &format!("file {missing}"), State::Red, "make the directory");
     says(&report, &format!("file {folder}"), State::Red, "is a directory");
+    says(&report, &format!("file {nowhere}"), State::Red, "/proc can't be written to");
     std::fs::write(setting.path("state.db"), "this is not a database of ours, not at all").unwrap();
     says(&setting.look().await, "state", State::Red, "is no state of jumpstream");
 }
@@ -287,5 +308,50 @@ async fn a_faulty_configuration_asks_nobody() {
     setting.rest = "poll: {interval: 5}\n".into();
     let report = setting.look().await;
     assert_eq!(report.rows.len(), 1, "{}", report.table(false));
+    assert_eq!(report.exit_code(), ExitCode::Configuration);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_red_and_yellow_where_the_running_instance_has_it() {
+    let api = api(Options::default()).await;
+    let mut setting = Setting::new(&api.url());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    setting.listen[1] = address.clone();
+    let report = setting.look().await;
+    says(&report, "server.listen", State::Green, "takes any free port");
+    says(&report, "page.listen", State::Red, "give page.listen another port");
+    assert_eq!(report.exit_code(), ExitCode::Failed);
+    let store = SqliteStore::open(Path::new(&setting.path("state.db"))).unwrap();
+    let report = setting.look().await;
+    says(&report, "page.listen", State::Yellow, &format!("{address} is taken, as it seems by process"));
+    assert_eq!(report.exit_code(), ExitCode::Done);
+    drop((store, taken));
+    says(&setting.look().await, "page.listen", State::Green, &format!("{address} is free"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_everybody_may_read_is_yellow_and_one_of_a_group_is_not() {
+    let api = api(Options::default()).await;
+    let setting = Setting::new(&api.url());
+    let key = setting.folder.path().join("key");
+    for mode in [0o400, 0o440, 0o640] {
+        set_mode(&key, mode);
+        assert_eq!(setting.look().await.state, State::Green, "{mode:o}");
+    }
+    set_mode(&key, 0o644);
+    let report = setting.look().await;
+    let row = report.rows.iter().find(|row| row.state == State::Yellow).unwrap();
+    assert!(row.finding.contains("can be read by other users (mode 644)"), "{row:?}");
+    assert!(row.remedy.as_deref().unwrap().starts_with("chmod 600 "), "{row:?}");
+    assert_eq!(report.exit_code(), ExitCode::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_key_file_is_a_fault_of_the_configuration() {
+    let setting = Setting::new("http://127.0.0.1:9");
+    std::fs::write(setting.path("key"), " \n").unwrap();
+    let report = setting.look().await;
+    says(&report, "configuration", State::Red, "is empty");
     assert_eq!(report.exit_code(), ExitCode::Configuration);
 }

@@ -1,5 +1,6 @@
 //! The command line, as a process: what it prints where, and its exit codes.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -33,6 +34,7 @@ fn configuration(rest: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let key: PathBuf = folder.path().join("key");
     std::fs::write(&key, "k").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let text = format!("accounts: [{{api_key: {{file: {}}}}}]\nsinks: [{{type: stdout}}]\n{rest}", key.display());
     let path = folder.path().join("c.yaml");
     std::fs::write(&path, text).unwrap();
@@ -49,6 +51,10 @@ fn a_wrong_command_line_ends_with_2() {
         &["run", "--config", "c", "--until-caught-up", "--timeout", "5"],
         &["check", "--config"],
         &["demo", "--events", "many"],
+        &["emulate", "--fault-share", "1.5"],
+        &["emulate", "--rate", "-1"],
+        &["emulate", "--replicas", "0"],
+        &["status"],
     ] {
         let output = jumpstream(arguments, &[]);
         assert_eq!(code(&output), 2, "{arguments:?}: {}", err(&output));
@@ -95,7 +101,7 @@ fn run_with_a_faulty_configuration_ends_with_78_and_says_all_on_standard_error()
 fn check_offline_is_green_for_a_sound_configuration() {
     let (_folder, path) = configuration("");
     let output = jumpstream(&["check", "--offline", "--config", &path], &[]);
-    assert_eq!((code(&output), out(&output).as_str()), (0, "green   configuration  1 account, 1 sink\n"));
+    assert_eq!((code(&output), out(&output).as_str()), (0, "green   configuration  1 account, 1 sink\n1 green\n"));
 }
 
 #[test]
@@ -134,6 +140,7 @@ fn the_table_is_aligned_and_coloured_only_where_asked() {
     green   key           found
     red     reachability  found
                           → do this
+    1 red, 1 green
     ");
     assert!(report.table(true).contains("\x1b[31mred   \x1b[0m"), "{}", report.table(true));
 }
@@ -141,4 +148,20 @@ fn the_table_is_aligned_and_coloured_only_where_asked() {
 #[test]
 fn exit_codes_are_the_contract() {
     assert_eq!(ExitCode::ALL.map(ExitCode::number), [0, 1, 2, 3, 78]);
+}
+
+#[test]
+fn an_emulator_that_is_asked_for_nonsense_names_the_option() {
+    let told = err(&jumpstream(&["emulate", "--fault-share", "1.5"], &[]));
+    assert!(told.contains("--fault-share") && told.contains("between 0 and 1"), "{told}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = jumpstream(&["emulate", "--listen", &taken.local_addr().unwrap().to_string()], &[]);
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("in use"), "{}", err(&output));
+}
+
+#[test]
+fn a_command_that_is_to_come_says_what_to_use_meanwhile() {
+    let told = err(&jumpstream(&["status", "--config", "c.yaml"], &[]));
+    assert!(told.contains("isn't built yet") && told.contains("curl -s http://127.0.0.1:9465/status"), "{told}");
 }

@@ -6,7 +6,7 @@ mod world;
 
 use std::sync::Arc;
 
-use jumpstream::commit::{Batch, Error, Route, commit};
+use jumpstream::commit::{Batch, Burial, Error, Route, commit};
 use jumpstream::record::{DeadLetter, Delivery, Reason};
 use jumpstream::sink;
 use world::{Act, World, checkpoint, key, record};
@@ -14,7 +14,7 @@ use world::{Act, World, checkpoint, key, record};
 fn route(world: &Arc<World>, sinks: usize, dead_letters: bool, transaction: bool) -> Route {
     Route {
         sinks: (0..sinks).map(|place| world.sink(place)).collect(),
-        dead_letters: dead_letters.then(|| world.dead_letters()),
+        dead_letters: dead_letters.then(|| Burial::Before(world.dead_letters())),
         store: world.store(),
         transaction: transaction.then(|| world.transaction()),
     }

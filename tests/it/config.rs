@@ -198,8 +198,8 @@ fn a_fault_names_line_column_and_path() {
     let refused = parse(&format!("{LEAST}\npoll:\n  interval: 5\n")).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "c.yaml:5:13: poll.interval: expected a duration from 1s to 1h, found `5`\n  remedy: write it as in \
-         `interval: 30s`\nc.yaml: 1 fault"
+        "c.yaml:5:13: poll.interval: expected a duration from 1s to 1h, found `5`\n  → write it as in `interval: \
+         30s`\nc.yaml: 1 fault"
     );
 }
 
@@ -224,6 +224,8 @@ fn an_empty_file_lacks_accounts_and_sinks() {
 #[test]
 fn what_is_not_honest_yaml_ends_at_once_with_its_place() {
     check("accounts: [", "this isn't YAML", "missing quote or bracket");
+    let unclosed = faults("log: {level: 'info}\n");
+    assert!(unclosed.contains("this isn't YAML") && !unclosed.contains('\\'), "{unclosed}");
     check(&format!("{LEAST}---\npoll: {{}}\n"), "a second document begins here", "keep one document");
     check("accounts: !vault x", "tags", "delete the tag");
     check("accounts: {{ .Values.accounts }}", "a key must be text", "was not rendered");

@@ -7,6 +7,7 @@
 pub mod tally;
 
 use std::cell::Cell;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -127,8 +128,19 @@ impl Home {
         self.folder.path()
     }
 
+    /// For this user alone, as secrets are to be.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), text).unwrap();
+        self.set_mode(name, 0o600);
+    }
+
+    /// Lets every user read it.
+    pub fn open_to_all(&self, name: &str) {
+        self.set_mode(name, 0o644);
+    }
+
+    fn set_mode(&self, name: &str, mode: u32) {
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
     /// The whole lines of a file, or none where it is missing.
@@ -139,6 +151,12 @@ impl Home {
         whole.lines().map(str::to_owned).collect()
     }
 
+    /// All that its processes wrote to standard error so far.
+    pub fn logs(&self) -> String {
+        let logs = (0..self.starts.get()).map(|number| self.path(&format!("stderr-{number}")));
+        logs.map(|log| String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned()).collect()
+    }
+
     /// `jumpstream run --config c.yaml` and `arguments`.
     pub fn start(&self, arguments: &[&str]) -> Process {
         let stdout = self.path(&format!("stdout-{}", self.starts.get()));
@@ -146,8 +164,17 @@ impl Home {
         self.start_into(file.into(), arguments)
     }
 
+    /// A process that stands still when it passes the fail point `point` for the `count`th time.
+    pub fn start_failing(&self, point: &str, count: u32) -> Process {
+        self.spawn(Stdio::null(), &[], Some(format!("{point}:{count}")))
+    }
+
     /// The same with another standard output.
     pub fn start_into(&self, stdout: Stdio, arguments: &[&str]) -> Process {
+        self.spawn(stdout, arguments, None)
+    }
+
+    fn spawn(&self, stdout: Stdio, arguments: &[&str], fail_point: Option<String>) -> Process {
         let number = self.starts.replace(self.starts.get() + 1);
         let log = self.path(&format!("stderr-{number}"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstream"));
@@ -157,6 +184,7 @@ impl Home {
                 command.env_remove(name);
             }
         }
+        command.envs(fail_point.map(|point| ("JUMPSTREAM_FAIL_POINT", point)));
         command.current_dir(self.folder.path()).args(["run", "--config", "c.yaml"]).args(arguments);
         command.stdin(Stdio::null()).stdout(stdout).stderr(std::fs::File::create(&log).unwrap());
         Process { child: command.spawn().expect("the program starts"), log, client: client() }
@@ -284,9 +312,27 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    pub async fn kill_and_forget(mut self) {
+        self.kill();
+    }
+
+    pub async fn stop_and_forget(self) {
+        self.stop().await;
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// SIGSTOP: it stands still, whatever it was doing.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -46,7 +46,7 @@ fn the_command_line_page_is_the_help_text() {
     let mut command = Cli::command().term_width(100).disable_help_subcommand(true);
     command.build();
     writeln!(page, "```text\n{}\n```", command.render_long_help().to_string().trim_end()).unwrap();
-    for command in command.get_subcommands_mut() {
+    for command in command.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
         let help = command.render_long_help().to_string();
         writeln!(page, "\n## `jumpstream {}`\n\n```text\n{}\n```", command.get_name(), help.trim_end()).unwrap();
     }

@@ -105,6 +105,10 @@ async fn the_status_shows_what_streams_publish() {
     assert_eq!(status["reasons"][0], "o1/all: the sink refuses us");
     let index = server.page("/").await.text().await.unwrap();
     assert!(index.contains("/status"), "{index}");
+    let index = server.probe("/").await.text().await.unwrap();
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert!(index.contains(path), "{index}");
+    }
     // Each address has its own paths: the page may be closed while the probes are open.
     assert_eq!(server.probe("/status").await.status(), StatusCode::NOT_FOUND);
     assert_eq!(server.page("/metrics").await.status(), StatusCode::NOT_FOUND);
@@ -135,9 +139,10 @@ async fn the_page_asks_for_its_token_and_the_probes_do_not() {
 #[tokio::test]
 async fn only_get_and_head_are_answered_and_every_answer_is_hardened() {
     let server = start(any_port()).await;
-    for (url, paths) in
-        [(server.probes, &["/metrics", "/livez", "/readyz", "/none"][..]), (server.page, &["/", "/status", "/none"])]
-    {
+    for (url, paths) in [
+        (server.probes, &["/", "/metrics", "/livez", "/readyz", "/none"][..]),
+        (server.page, &["/", "/status", "/none"]),
+    ] {
         for path in paths {
             let ask = |method| server.client.request(method, format!("http://{url}{path}")).send();
             for method in [Method::GET, Method::HEAD, Method::POST] {

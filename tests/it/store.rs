@@ -1,6 +1,7 @@
 //! The stores keep what they acknowledged, whole and folded, through every end a process can meet.
 
 mod suite;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::future::Future;

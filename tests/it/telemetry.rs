@@ -230,7 +230,8 @@ fn the_log_is_one_line_an_entry_and_hears_libraries_from_warn_on() {
 
     let text = log_of_child(NAME, "text");
     assert_eq!(text.len(), 2, "{text:?}");
-    assert!(text[0].ends_with("DEBUG jumpstream::stream: polled organization=\"o1\""), "{text:?}");
+    assert!(text[0].ends_with("Z DEBUG polled organization=\"o1\""), "{text:?}");
+    assert_eq!(text[0].find('Z'), Some("2026-11-21T14:41:20.952".len()), "{text:?}");
     assert!(!text[0].contains('\u{1b}'), "colour where there is no terminal");
 }
 
@@ -241,10 +242,11 @@ fn quoted_text_is_one_short_line_whatever_came() {
     assert_eq!(quote("\u{202e}live\u{2028}\u{feff}"), "\\u{202e}live\\u{2028}\\u{feff}");
     assert_eq!(quote(&"ä".repeat(200)), "ä".repeat(200));
     assert_eq!(quote(&"ä".repeat(201)), "ä".repeat(199) + "…");
+    assert_eq!(quote("  it's \"said\" \n"), "it's \"said\"");
     // An escape is never cut in two.
-    assert_eq!(quote(&("x".repeat(196) + "\n\n\n")), "x".repeat(196) + "\\n…");
-    assert_eq!(quote(&("x".repeat(196) + "\n\n")), "x".repeat(196) + "\\n\\n");
-    assert_eq!(quote(&("x".repeat(197) + "\n\n")), "x".repeat(197) + "\\n…");
+    assert_eq!(quote(&("x".repeat(196) + "\n\n\nz")), "x".repeat(196) + "\\n…");
+    assert_eq!(quote(&("x".repeat(195) + "\n\nz")), "x".repeat(195) + "\\n\\nz");
+    assert_eq!(quote(&("x".repeat(197) + "\n\nz")), "x".repeat(197) + "\\n…");
 }
 
 proptest::proptest! {

@@ -8,23 +8,27 @@ use std::path::{Path, PathBuf};
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("main",      &["cli", "exit_code"]),
-    ("cli",       &["app", "emulator", "stream", "config", "telemetry", "sink", "store", "source", "ledger", "record", "clock", "exit_code"]),
-    ("app",       &["emulator", "stream", "commit", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "clock", "exit_code"]),
+    ("cli",       &["app", "server", "emulator", "stream", "config", "telemetry", "sink", "store", "source", "ledger", "record", "quote", "clock", "exit_code"]),
+    ("app",       &["emulator", "stream", "commit", "cluster", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock", "exit_code"]),
     // An imitation of the API that shared our code would share our mistakes.
     ("emulator",  &[]),
-    ("stream",    &["commit", "telemetry", "source", "plan", "ledger", "record", "event", "retry", "clock"]),
+    ("stream",    &["commit", "telemetry", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock"]),
     ("commit",    &["sink", "store", "ledger", "record", "retry", "clock"]),
+    // Knows partitions; the app brings its client's configuration and says whose they are.
+    ("cluster",   &["clock"]),
     ("server",    &["telemetry", "clock"]),
-    ("config",    &["record", "clock"]),
-    ("telemetry", &["sink", "record", "clock"]),
-    ("sink",      &["record", "event", "retry", "clock"]),
-    ("store",     &["ledger", "record", "retry", "clock"]),
-    ("source",    &["event", "retry", "clock"]),
+    ("config",    &["record", "quote", "clock"]),
+    ("telemetry", &["sink", "record", "quote", "clock"]),
+    ("sink",      &["record", "event", "retry", "quote", "clock"]),
+    // The ledger topic implements `commit`'s trait over the Kafka sink's producer.
+    ("store",     &["commit", "sink", "ledger", "record", "retry", "clock"]),
+    ("source",    &["event", "retry", "quote", "clock"]),
     ("plan",      &["ledger", "record", "event", "clock"]),
     ("ledger",    &["record", "event", "clock"]),
     ("record",    &["event", "clock"]),
     ("event",     &["clock"]),
     ("retry",     &[]),
+    ("quote",     &[]),
     ("clock",     &[]),
     ("exit_code", &[]),
 ];

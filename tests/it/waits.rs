@@ -3,6 +3,7 @@
 mod api;
 mod ending;
 mod oversized;
+mod terminal;
 
 use crate::process::{Home, Process};
 

@@ -94,6 +94,18 @@ impl Answers {
         errors.chain(self.listed.as_ref().err()).find(|error| as_one_of(error))
     }
 
+    /// Nothing can be said of it, for the reason that another row has in red.
+    fn not_known(&self, name: &str) -> Row {
+        let refused = self.failed(|error| error.class() == Class::Credential);
+        let why = match refused {
+            Some(Error::Credential(_)) => "there is no key",
+            Some(_) => "the key is refused",
+            None if self.clocks.is_some() => "the API gave no usable answer",
+            None => "the API did not answer",
+        };
+        Row::yellow(name, format!("not known, since {why}"), "first see to what is red")
+    }
+
     fn answered(&self) -> bool {
         self.events.iter().any(|(_, count)| count.is_ok())
     }
@@ -101,12 +113,13 @@ impl Answers {
     fn api(&self, name: &str, account: &config::Account) -> Row {
         match self.failed(is_absence) {
             Some(error) => red(name, error),
+            None if self.failed(|error| matches!(error, Error::Credential(_))).is_some() => self.not_known(name),
             None => Row::green(name, format!("{} answers", quote(account.site.api()))),
         }
     }
 
     fn clock(&self, name: &str) -> Row {
-        let Some((api, ours)) = self.clocks else { return not_known(name) };
+        let Some((api, ours)) = self.clocks else { return self.not_known(name) };
         let (off, way) = if ours > api { (ours.since(api), "ahead of") } else { (api.since(ours), "behind") };
         let finding = format!("this machine's clock is {} s {way} the API's", off.as_secs());
         let remedy = "set this machine's clock (chrony, systemd-timesyncd); if it is right, look at a proxy on the way";
@@ -129,7 +142,7 @@ impl Answers {
         if self.answered() || self.listed.is_ok() {
             Row::green(name, format!("the one in {} is accepted", quote(&place)))
         } else {
-            not_known(name)
+            self.not_known(name)
         }
     }
 
@@ -137,7 +150,7 @@ impl Answers {
         let wanted = &account.organizations;
         let listed = match &self.listed {
             Ok(listed) => listed,
-            Err(_) if !self.answered() => return not_known(name),
+            Err(_) if !self.answered() => return self.not_known(name),
             Err(error) if !wanted.is_empty() => {
                 let (finding, _) = explain(error);
                 return Row::yellow(
@@ -182,7 +195,7 @@ impl Answers {
         match self.failed(|error| matches!(error, Error::Unlicensed { .. })) {
             Some(error) => red(name, error),
             None if self.answered() => Row::green(name, "Directory Insights answers"),
-            None => not_known(name),
+            None => self.not_known(name),
         }
     }
 
@@ -196,13 +209,19 @@ impl Answers {
             return Row::red(name, format!("{}: {finding}", quote(&service)), remedy);
         }
         if !self.answered() {
-            return not_known(name);
+            return self.not_known(name);
         }
         let counts = self.events.iter().filter_map(|(service, count)| Some((service, count.as_ref().ok()?)));
         let counts: Vec<_> = counts.collect();
-        let each = |(service, count): &(&String, &u64)| format!("{} {count}", quote(service));
-        let finding = counts.iter().map(each).collect::<Vec<_>>().join(", ");
-        let finding = format!("events of the last 24 h: {finding}");
+        let number = |count: u64| indicatif::HumanCount(count);
+        let each = |(service, count): &(&String, &u64)| format!("{} {}", quote(service), number(**count));
+        let finding = match counts.as_slice() {
+            [(service, count)] => format!("{} events in the last 24 h (service {})", number(**count), quote(service)),
+            several => {
+                let each = several.iter().map(each).collect::<Vec<_>>().join(", ");
+                format!("events in the last 24 h: {each}")
+            }
+        };
         if counts.iter().any(|(_, count)| **count == 0) {
             let remedy = "see that the service's name is right and that something happens there; a lapsed licence may \
                           look like silence";
@@ -293,10 +312,6 @@ fn is_absence(error: &Error) -> bool {
         Error::Unlicensed { .. } | Error::BadRequest { .. } | Error::RateLimited { .. } | Error::FutureStart { .. }
     );
     error.class() != Class::Credential && !said_otherwise
-}
-
-fn not_known(name: &str) -> Row {
-    Row::yellow(name, "not known, since the API did not answer", "first see to what is red")
 }
 
 fn red(name: &str, error: &Error) -> Row {

@@ -3,27 +3,33 @@
 use std::io;
 use std::path::Path;
 
-use rustix::fs::Access;
+use rustix::fs::{Access, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Row, halves};
 use crate::store::sqlite::{Look, SqliteStore};
 
 /// Looks at the state beside a running instance: opens nothing to write, takes no lock.
-pub(super) fn state(path: &Path) -> Row {
+///
+/// Says too who has it, if anybody.
+pub(super) fn state(path: &Path) -> (Row, Option<String>) {
     let name = "state";
-    match SqliteStore::look(path) {
+    let row = match SqliteStore::look(path) {
         Err(error) => {
             let (finding, remedy) = halves(&error.to_string());
             Row::red(name, finding, remedy)
         }
         Ok(Look { holder: Some(holder), .. }) => {
-            Row::green(name, format!("{} is in use by {holder}, which this check leaves alone", path.display()))
+            let finding = format!("{} is in use by {holder}, which this check leaves alone", path.display());
+            let remedy = "nothing, while that one is to run; another one wants a state.path of its own";
+            return (Row::yellow(name, finding, remedy), Some(holder));
         }
         Ok(Look { exists: true, .. }) if writable(path).is_ok() => {
             Row::green(name, format!("{} is there and not in use", path.display()))
         }
         Ok(_) => file(name, path),
-    }
+    };
+    (row, None)
 }
 
 /// A file that is appended to, or made.
@@ -37,7 +43,7 @@ pub(super) fn file(name: &str, path: &Path) -> Row {
             Ok(()) => Row::green(name, format!("{shown} can be written to")),
             Err(error) => refused(name, path, &error),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match writable(folder(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match takes_files(folder(path)) {
             Ok(()) => Row::green(name, format!("{shown} is not there yet; it can be made")),
             Err(error) => refused(name, folder(path), &error),
         },
@@ -52,6 +58,20 @@ fn refused(name: &str, path: &Path, error: &io::Error) -> Row {
 
 fn writable(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(path, Access::WRITE_OK)?)
+}
+
+/// Makes a file without a name, which nobody sees and which is gone at once. Rights alone don't tell: /proc has them.
+fn takes_files(folder: &Path) -> io::Result<()> {
+    match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => Ok(()),
+        // The file system knows only files with names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let path = folder.join(format!(".jumpstream-check-{}", std::process::id()));
+            std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
+            std::fs::remove_file(path)
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn folder(path: &Path) -> &Path {

@@ -46,10 +46,11 @@ pub(super) async fn run(stage: Stage, events: u32, seed: u64) -> Result<Tally, E
         fault = play.show(&mut view) => return Err(fault),
         _ = pipeline.join_next() => return Err(Error::Ended),
     };
+    let told = view.is_picture();
     view.close(&play.frame());
     drop(end);
     pipeline.join_next().await;
-    play.verdict(issued).await
+    play.verdict(issued, told).await
 }
 
 /// The demo under way.
@@ -186,13 +187,16 @@ impl Play {
         }
     }
 
-    async fn verdict(self, issued: Vec<Issued>) -> Result<Tally, Error> {
+    /// `told`: what was survived stands above it.
+    async fn verdict(self, issued: Vec<Issued>, told: bool) -> Result<Tally, Error> {
         let seconds = clock::uptime().saturating_sub(self.begun).as_secs_f64();
         let activity = self.emulator.activity();
         let mut tally = Tally::of(&issued, &self.consumer.finish().await?);
         let requests = format!("{:>11}   {} of them failed", thousands(activity.requests), failed(&activity));
         tally.remarks.push(("requests", requests));
-        tally.remarks.push(("survived", survived(&activity)));
+        if !told {
+            tally.remarks.push(("survived", survived(&activity)));
+        }
         let speed = thousands((tally.delivered as f64 / seconds) as u64);
         tally.remarks.push(("took", format!("{seconds:.0} s, {speed} events/s, troubles and pauses included")));
         Ok(tally)

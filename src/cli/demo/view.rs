@@ -45,6 +45,11 @@ impl View {
         View::Picture { bar, colour }
     }
 
+    /// The last one stays, and says already what was survived.
+    pub fn is_picture(&self) -> bool {
+        matches!(self, View::Picture { .. })
+    }
+
     pub fn show(&mut self, frame: &Frame) {
         match self {
             View::Picture { bar, colour } => bar.set_message(frame.picture(Paint { colour: *colour })),
@@ -74,7 +79,8 @@ impl View {
 /// What the streams say, put together.
 struct Flow {
     had: u64,
-    delivered: u64,
+    /// Acknowledged, and the ledger saved: a moment after a consumer can read it.
+    committed: u64,
     covered: f64,
     trouble: Option<(State, String)>,
 }
@@ -85,7 +91,7 @@ impl Frame {
         let delivered = stream.map(|stream| stream.delivered).unwrap_or_default();
         Flow {
             had: stream.map_or(0, |stream| stream.duplicates),
-            delivered: delivered.live + delivered.late + delivered.backfill,
+            committed: delivered.live + delivered.late + delivered.backfill,
             covered: stream.map_or(0.0, |stream| stream.covered_share),
             trouble: match self.status.state {
                 "not_ready" => Some((State::Starting, "starting".to_owned())),
@@ -103,7 +109,7 @@ impl Frame {
             ("Insights API", thousands(self.held), "events"),
             ("source", thousands(self.activity.requests), "requests"),
             ("ledger", thousands(flow.had), "already had"),
-            ("Kafka", thousands(flow.delivered), "delivered"),
+            ("Kafka", thousands(flow.committed), "committed"),
             ("consumer", thousands(self.consumed), "read back"),
         ];
         let cells = |cell: fn(&(&str, String, &str)) -> String| {
@@ -132,7 +138,7 @@ impl Frame {
             String::new(),
             format!("{MARGIN}the API        {}", self.act),
             format!("{MARGIN}jumpstream     {}", paint.state(&flow.trouble)),
-            String::new(),
+            format!("{MARGIN}{:15}{}", "", remedy(&flow.trouble)).trim_end().to_owned(),
             format!("{MARGIN}survived       {}", survived(&self.activity)),
         ]
         .join("\n")
@@ -142,12 +148,12 @@ impl Frame {
         let flow = self.flow();
         let trouble = flow.trouble.map(|(_, reason)| format!(" [{}]", cut(&reason, 90))).unwrap_or_default();
         format!(
-            "{:>3} s  {:>3.0} % of the day read, {} requests, {} failed, {} delivered, {} read back; {}{trouble}",
+            "{:>3} s  {:>3.0} % of the day read, {} requests, {} failed, {} committed, {} read back; {}{trouble}",
             self.elapsed.as_secs(),
             (flow.covered * 100.0).floor(),
             thousands(self.activity.requests),
             thousands(failed(&self.activity)),
-            thousands(flow.delivered),
+            thousands(flow.committed),
             thousands(self.consumed),
             self.act,
         )
@@ -193,6 +199,16 @@ pub(super) fn thousands(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 
+/// What is waited for, and behind the semicolon what is to be done.
+fn halves(reason: &str) -> (&str, Option<&str>) {
+    reason.split_once("; ").map_or((reason, None), |(finding, remedy)| (finding, Some(remedy)))
+}
+
+fn remedy(trouble: &Option<(State, String)>) -> String {
+    let remedy = trouble.as_ref().filter(|(state, _)| *state != State::Starting);
+    remedy.and_then(|(_, reason)| halves(reason).1).map(|remedy| format!("→ {}", cut(remedy, 60))).unwrap_or_default()
+}
+
 fn cut(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -227,8 +243,8 @@ impl Paint {
         match trouble {
             None => self.green("all is well"),
             Some((State::Starting, reason)) => reason.clone(),
-            Some((State::Blocked, reason)) => self.with(31, &format!("waits: {}", cut(reason, 54))),
-            Some((_, reason)) => self.yellow(&format!("waits: {}", cut(reason, 54))),
+            Some((State::Blocked, reason)) => self.with(31, &format!("waits: {}", cut(halves(reason).0, 54))),
+            Some((_, reason)) => self.yellow(&format!("waits: {}", cut(halves(reason).0, 54))),
         }
     }
 }

@@ -38,12 +38,11 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         "delivery",
-        Kind::Choice(&[Choice::not_yet("exactly_once", AT_LEAST_ONCE), Choice::new("at_least_once")]),
-        Presence::RequiredSince(
-            "write `delivery: at_least_once`: `exactly_once`, the default to come, isn't built yet in this release, and a \
-             guarantee must not change unasked",
-        ),
-        "What is guaranteed. `at_least_once`: only the batch in flight at a crash may come twice, with the same `event-id`.",
+        Kind::Choice(&[Choice::new("exactly_once"), Choice::new("at_least_once")]),
+        Presence::Default("exactly_once"),
+        "What is guaranteed. `exactly_once`: events and ledger in one transaction, so that a consumer of committed records \
+         sees each event once. `at_least_once`: only the batch in flight at a crash may come twice, with the same \
+         `event-id`; for brokers without transactions, and with `state: {type: sqlite}`.",
         "at_least_once",
     ),
     FORMAT,
@@ -69,9 +68,6 @@ pub(super) const KEYS: &[Key] = &[
         "{compression.type: lz4, client.id: jumpstream-emea}",
     ),
 ];
-
-const AT_LEAST_ONCE: &str =
-    "write `delivery: at_least_once`; consumers can drop the rare repeat by its `event-id` header";
 
 const KEY: &[Choice] = &[Choice::new("actor"), Choice::new("organization"), Choice::new("id"), Choice::new("none")];
 
@@ -125,13 +121,15 @@ const SASL: &[Key] = &[
     ),
 ];
 
-/// Publishes each event as a record, at least once.
+/// Publishes each event as a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kafka {
     /// `host:port` each, at least one.
     pub brokers: Vec<String>,
     pub topic: String,
     pub key: record::Key,
+    /// Events and ledger in one transaction; else at least once.
+    pub exactly_once: bool,
     /// None is plaintext.
     pub tls: Option<Tls>,
     pub sasl: Option<Sasl>,
@@ -173,8 +171,8 @@ impl Kafka {
             warn_of_plaintext(section, brokers.as_deref().unwrap_or_default());
         }
         let properties = property::section(section);
-        delivery?;
         Some(Kafka {
+            exactly_once: delivery? == "exactly_once",
             brokers: brokers?,
             topic: topic?,
             key: match key? {

@@ -289,7 +289,9 @@ impl Transactions {
         message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Failure>, Lost> {
+        crate::fail_point!("begun");
         let failures = line.fly(indexes, message, wait).await;
+        crate::fail_point!("sent");
         match line.producer().client().fatal_error() {
             Some((code, words)) => Err(self.lost(Step::Send, Said::fatal(code), &words)),
             None => Ok(failures),

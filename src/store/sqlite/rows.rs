@@ -100,6 +100,7 @@ pub fn load(connection: &Connection, stream: &StreamKey) -> Result<Option<Checkp
         delivered: delivered(&snapshot, id)?,
         hours: hours(&snapshot, id)?,
         forgotten: Vec::new(),
+        whole: BTreeMap::new(),
     }))
 }
 

@@ -101,6 +101,14 @@ pub const CREDENTIAL_VALID: Metric = metric(
     &["account"],
     "0 while the API refuses the account's credential, else 1; absent before the first answer.",
 );
+pub const PARTITIONS_OWNED: Metric = metric(
+    "jumpstream_partitions_owned",
+    Gauge,
+    &[],
+    "Partitions of the ledger topic that the group has given to this replica; absent with a local state.",
+);
+pub const STREAMS_OWNED: Metric =
+    metric("jumpstream_streams_owned", Gauge, &[], "Streams that run in this replica; the others run elsewhere.");
 pub const BUILD_INFO: Metric =
     metric("jumpstream_build_info", Gauge, &["version"], "Always 1; the release as a label.");
 pub const RESIDENT_MEMORY: Metric =
@@ -115,7 +123,7 @@ pub const START_TIME: Metric =
     metric("process_start_time_seconds", Gauge, &[], "When the process started, in seconds since 1970.");
 
 /// All of them, in the page's order.
-pub const TABLE: [&Metric; 16] = [
+pub const TABLE: [&Metric; 18] = [
     &SOURCE_REQUESTS,
     &SOURCE_EVENTS,
     &DUPLICATES,
@@ -128,6 +136,8 @@ pub const TABLE: [&Metric; 16] = [
     &LATENESS,
     &COMMIT_DURATION,
     &CREDENTIAL_VALID,
+    &PARTITIONS_OWNED,
+    &STREAMS_OWNED,
     &BUILD_INFO,
     &RESIDENT_MEMORY,
     &CPU,

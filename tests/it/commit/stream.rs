@@ -224,6 +224,7 @@ async fn gap_events_are_those_of_gaps_and_duplicates_those_that_the_ledger_had()
         emulator.truth(None).iter().filter(|truth| Time::parse(&truth.timestamp).unwrap() < before).count() as u64
     };
     assert!((older(62)..=older(55)).contains(&status.gap_events_read), "{} {status:?}", older(60));
+    assert_eq!(status.gap_events_expected, None, "where there is no gap nothing is expected");
     // Polls overlap by a minute, so each of the first seconds' events is seen again.
     let delivered = world.values(0).len() as u64;
     assert_eq!(delivered, status.delivered.live + status.delivered.late + status.delivered.backfill);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use jumpstream::clock::Time;
-use jumpstream::commit::{self, Transactional};
+use jumpstream::commit::{self, Batch, Transactional};
 use jumpstream::event::Event;
 use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, StreamKey};
 use jumpstream::record::{DeadLetter, Delivery, Reason, Record};
@@ -156,6 +156,17 @@ impl World {
         self.inner.lock().unwrap()
     }
 
+    /// Those that the transaction's far end never takes.
+    fn refusals(&self, records: &[Record]) -> Vec<Refused> {
+        let inner = self.inner();
+        let refused = |record: &Record| inner.refused.contains(&(TRANSACTED, number(&record.value)));
+        let places = records.iter().enumerate().filter(|(_, record)| refused(record));
+        let explanation = |record: &Record| format!("the model refuses {}", number(&record.value));
+        places
+            .map(|(index, record)| Refused { index, reason: Reason::Refused, explanation: explanation(record) })
+            .collect()
+    }
+
     fn fold(&self, checkpoint: &Checkpoint) {
         let mut inner = self.inner();
         match &mut inner.stored {
@@ -279,19 +290,27 @@ impl DeadLetters for ModelStore {
 
 #[async_trait]
 impl Transactional for ModelStore {
-    async fn commit(&self, _: &StreamKey, records: &[Record], checkpoint: &Checkpoint) -> Result<(), commit::Error> {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    async fn commit(&self, _: &StreamKey, batch: &Arc<Batch>) -> Result<Vec<Refused>, commit::Error> {
         let fate = self.0.fate(1).await;
-        // Both or neither, whatever the caller learns of it.
+        let refused = self.0.refusals(&batch.records);
+        if !refused.is_empty() {
+            return Ok(refused);
+        }
+        // All or nothing, whatever the caller learns of it.
         if !fate.fails || fate.reached == 1 {
-            self.0.fold(checkpoint);
-            let values = records.iter().map(|record| record.value.clone());
+            self.0.fold(&batch.checkpoint);
+            let values = batch.records.iter().map(|record| record.value.clone());
             self.0.inner().logs.entry(TRANSACTED).or_default().extend(values);
         }
         if fate.fails {
-            return Err(sink::Error::Kafka("the model fails".to_owned()).into());
+            return Err(store::Error::GivenUp("the model fails".to_owned()).into());
         }
         self.0.inner().acts.push(Act::Transacted);
-        Ok(())
+        Ok(Vec::new())
     }
 }
 
@@ -327,5 +346,6 @@ pub fn checkpoint(events: &[u64]) -> Checkpoint {
         delivered: BTreeMap::from([(1, events.to_vec())]),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
+        whole: BTreeMap::new(),
     }
 }

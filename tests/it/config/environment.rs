@@ -57,13 +57,13 @@ fn a_fault_in_a_variable_names_the_variable() {
     let refused = parse_with(LEAST, &[("JUMPSTREAM_POLL_INTERVAL", "soon")]).unwrap_err();
     insta::assert_snapshot!(refused, @r"
     JUMPSTREAM_POLL_INTERVAL: poll.interval: expected a duration from 1s to 1h, found `soon`
-      remedy: write it as in `interval: 30s`
+      → write it as in `interval: 30s`
     c.yaml: 1 fault
     ");
     let refused = parse_with(LEAST, &[("JUMPSTREAM_SINKS_3_TYPE", "stdout")]).unwrap_err();
     insta::assert_snapshot!(refused, @r"
     JUMPSTREAM_SINKS_3_TYPE: sinks[3].type: `sinks` has 1 so far, so that this one would leave a hole
-      remedy: the next one is number 1
+      → the next one is number 1
     c.yaml: 1 fault
     ");
 }
@@ -87,10 +87,10 @@ fn unknown_variables_warn_and_those_of_others_do_not() {
     let told: Vec<_> = warnings.iter().map(|warning| warning.describe("c.yaml")).collect();
     insta::assert_snapshot!(told.join("\n"), @r"
     JUMPSTREAM_POLL_INTERVL: no key has this variable, so it changes nothing
-      remedy: did you mean JUMPSTREAM_POLL_INTERVAL?
+      → did you mean JUMPSTREAM_POLL_INTERVAL?
     JUMPSTREAM_SINKS_2_TOPC: no key has this variable, so it changes nothing
-      remedy: did you mean JUMPSTREAM_SINKS_2_TOPIC?
+      → did you mean JUMPSTREAM_SINKS_2_TOPIC?
     JUMPSTREAM_WHATEVER: no key has this variable, so it changes nothing
-      remedy: delete it; a key's variable is its path in capitals, as JUMPSTREAM_POLL_INTERVAL
+      → delete it; a key's variable is its path in capitals, as JUMPSTREAM_POLL_INTERVAL
     ");
 }

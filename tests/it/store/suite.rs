@@ -26,6 +26,7 @@ pub(super) fn checkpoint(number: i64) -> Checkpoint {
         delivered: BTreeMap::from([(number / 7, vec![number as u64, u64::MAX]), (3, vec![(number as u64) << 32])]),
         hours: BTreeMap::from([(number / 20, HourTotal { events: number as u64, digest: Digest([number as u8; 32]) })]),
         forgotten: Vec::new(),
+        whole: BTreeMap::new(),
     }
 }
 
@@ -64,6 +65,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
             delivered,
             hours,
             forgotten,
+            whole: BTreeMap::new(),
         })
 }
 

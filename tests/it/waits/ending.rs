@@ -40,7 +40,7 @@ async fn ten_faults_of_a_configuration_are_all_named_at_once() {
     for key in keys {
         assert_eq!(process.count(&format!(": {key}: ")), 1, "{key}:\n{log}");
     }
-    assert_eq!(process.count("  remedy: "), 10, "{log}");
+    assert_eq!(process.count("  → "), 10, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,6 +57,7 @@ async fn a_taken_port_ends_it_with_the_key_to_change() {
         assert_eq!(process.ended().await, 1);
         let remedy = format!("stop the process that has it, or give {key}.listen another port");
         assert_holds(&once(&process, &format!("listening on {address} for {key}.listen")), &["ERROR", &remedy]);
+        assert!(!home.path("jumpstream.db").exists() && !home.path(EVENTS).exists(), "it began with its files");
     }
 }
 
@@ -139,6 +140,8 @@ async fn a_second_sigterm_ends_it_at_once() {
     process.terminate();
     assert_eq!(process.ended().await, 1, "{}", process.log());
     assert_eq!(process.count("a sink still waits"), 0, "it waited for the deadline");
+    assert_holds(&once(&process, "told to end"), &["10 s at most", "a second Ctrl-C ends at once"]);
+    assert_holds(&once(&process, "ended at once"), &["the batch in flight comes again"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,4 +155,44 @@ async fn catching_up_gives_up_after_its_timeout_and_names_what_is_blocked() {
     assert_eq!(process.ended().await, 1);
     let line = once(&process, "not caught up");
     assert_holds(&line, &["ERROR", organization, "the api refuses the key (401)", "write a valid key to its file"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_that_a_signal_ends_is_no_success_and_says_what_it_waited_for() {
+    let emulator = emulate(few()).await;
+    let home = Home::new(Settings::of(&emulator));
+    home.write("key", "jca_wrong");
+    let mut process = home.start(&["--until-caught-up"]);
+    process.said("the api refuses the key (401)").await;
+    process.terminate();
+    assert_eq!(process.ended().await, 1, "{}", process.log());
+    let line = once(&process, "ended before it had caught up");
+    assert_holds(&line, &["ERROR", "account main", "the api refuses the key (401)", "write a valid key"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_that_gives_up_names_the_brokers_and_the_streams_behind() {
+    let emulator = emulate(few()).await;
+    let organization = &emulator.organizations()[0];
+    let sinks = "[{type: kafka, brokers: [\"127.0.0.1:9\"], topic: t, delivery: at_least_once}]";
+    let home = Home::new(Settings { sinks, ..Settings::of(&emulator) });
+    let mut process = home.start(&["--until-caught-up", "--timeout", "4s"]);
+    process.said("waiting: no broker of 127.0.0.1:9").await;
+    process.said("not caught up: ").await;
+    // The rest would only wait for the drain's deadline.
+    process.terminate();
+    assert_eq!(process.ended().await, 1, "{}", process.log());
+    assert_holds(&once(&process, "not caught up: kafka"), &["no broker of 127.0.0.1:9 answers"]);
+    assert_holds(&once(&process, "not caught up: still reading"), &[organization]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_everybody_may_read_is_warned_of_once() {
+    let emulator = emulate(few()).await;
+    let home = Home::new(Settings::of(&emulator));
+    assert_eq!(home.catch_up().await.matches("WARN").count(), 0);
+    home.open_to_all("key");
+    let log = home.catch_up().await;
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert_holds(&log, &["accounts[0].api_key.file: `key` can be read by other users (mode 644); chmod 600 key"]);
 }

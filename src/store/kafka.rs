@@ -1,0 +1,156 @@
+//! The ledgers in a compacted Kafka topic, written in one transaction with the events they speak of.
+//!
+//! A stream belongs to one partition of the topic; whoever owns the partition runs its streams. An owner's life:
+//!
+//! ```text
+//!  group says ours ─▶ open the producer ─▶ owner entry ─▶ read until it is seen ─▶ batches, one transaction a time
+//!                     (fences the last       (committed)    (read_committed: all      (records, dead letters and
+//!                      owner, aborts what                    that the last owner       the ledgers' changes)
+//!                      it left open)                         ever committed)
+//! ```
+//!
+//! # Invariants
+//! Nothing is asked of the API for a stream before its owner has read its own entry: what was committed before it is in
+//! the ledger, and nothing can be committed behind it by another. An owner whose commit has no known outcome is given
+//! up: only the topic knows. Never deletes a topic, never changes one that is there.
+
+pub mod book;
+pub mod fold;
+pub mod format;
+mod group;
+mod partition;
+mod reading;
+mod topic;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sink::kafka::{Settings, Topics, Transactions};
+use crate::store::Error;
+pub use format::Layout;
+use format::Owner;
+pub use partition::Partition;
+use reading::Read;
+pub use topic::Found;
+
+/// How long one try to open the producer may take: less than a confirmed ownership can be trusted.
+const OPEN: Duration = Duration::from_secs(10);
+
+/// The ledger topic, and the way to it and to the topics of its events.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Brokers, TLS and SASL; the events' topic and the records' keys.
+    pub settings: Settings,
+    pub topic: String,
+    pub partitions: u32,
+    /// Where dead letters go in the same transaction; none where they go elsewhere or nowhere.
+    pub dead_letters: Option<String>,
+}
+
+/// The ledger topic.
+#[derive(Debug)]
+pub struct Ledgers {
+    options: Options,
+    layout: Layout,
+    topics: Arc<Topics>,
+}
+
+/// Why a partition was not taken over; asking again is the caller's to decide.
+#[derive(Debug, thiserror::Error)]
+pub enum Untaken {
+    /// No waiting heals it.
+    #[error(transparent)]
+    Fatal(#[from] Error),
+    /// It may heal, or somebody else owns the partition: a sentence.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+impl Ledgers {
+    pub fn new(options: Options) -> Ledgers {
+        let layout = Layout::of(options.partitions);
+        Ledgers { topics: Topics::new(options.settings.clone()), layout, options }
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Looks at the topic and changes nothing, for `check`.
+    pub async fn look(&self) -> Result<Found, Untaken> {
+        topic::look(self).await
+    }
+
+    /// Makes the topic where it is absent, looks at its settings where it is there, and writes its first entries where
+    /// it is empty; to be done once before any take-over. Gives what is worth a warning.
+    ///
+    /// # Errors
+    /// [`Untaken::Fatal`] where the topic is another's, or empty beside records that were written with it.
+    pub async fn prepare(&self) -> Result<Vec<String>, Untaken> {
+        topic::prepare(self).await
+    }
+
+    /// Takes the partition over from whoever has it. The group must have confirmed a moment ago that it is ours.
+    ///
+    /// # Cancellation
+    /// Dropped, it may have fenced the last owner all the same.
+    pub async fn take_over(&self, number: u32) -> Result<Partition, Untaken> {
+        let producer = self.producer(&format!("{}-{number}", self.options.topic))?;
+        producer.open(OPEN).await.map_err(|lost| Untaken::NotNow(lost.to_string()))?;
+        crate::fail_point!("opened");
+        let owner = Owner { token: random(), name: owner_name() };
+        self.write(&producer, number, &[owner.entry()]).await?;
+        crate::fail_point!("owned");
+        let folded = match reading::read(self, number, owner.token).await? {
+            Read::Whole(folded) => folded,
+            Read::Stuck { offset } => return Err(Untaken::NotNow(self.stuck(number, offset))),
+        };
+        crate::fail_point!("read");
+        if folded.format.is_none() {
+            return Err(Error::Emptied { topic: self.options.topic.clone(), events: self.events() }.into());
+        }
+        if folded.wants_format() {
+            self.write(&producer, number, &[self.layout.entry()]).await?;
+        }
+        Ok(Partition::new(number, self, producer, folded.streams))
+    }
+
+    fn producer(&self, id: &str) -> Result<Transactions, Error> {
+        let usual = [Some(self.events()), Some(self.options.topic.clone()), self.options.dead_letters.clone()];
+        Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
+            .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })
+    }
+
+    /// Writes entries of ours in a transaction of their own.
+    async fn write(&self, producer: &Transactions, number: u32, entries: &[format::Entry]) -> Result<(), Untaken> {
+        let topic = &self.options.topic;
+        group::write_entries(producer, topic, number, entries).await.map_err(Untaken::NotNow)
+    }
+
+    /// Where the events go, in words.
+    fn events(&self) -> String {
+        self.options.settings.topic.clone()
+    }
+
+    fn stuck(&self, number: u32, offset: i64) -> String {
+        let topic = &self.options.topic;
+        format!(
+            "an open transaction that isn't ours hides partition {number} of ledger topic {topic} behind offset {offset}; \
+             find it: kafka-transactions.sh --bootstrap-server {} describe-producers --topic {topic} --partition {number}, \
+             and end its producer, or abort it there",
+            self.options.settings.brokers.join(",")
+        )
+    }
+}
+
+fn random() -> [u8; 16] {
+    let mut token = [0; 16];
+    getrandom::fill(&mut token).expect("the operating system has random numbers");
+    token
+}
+
+/// This process, for people who read the topic.
+fn owner_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} pid {} jumpstream {}", host.trim(), std::process::id(), env!("CARGO_PKG_VERSION"))
+}

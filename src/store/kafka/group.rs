@@ -1,0 +1,135 @@
+//! Batches of several streams as the messages of one transaction.
+//!
+//! # Invariants
+//! Pure but for [`write_entries`]: which message belongs to which batch, nothing else.
+
+use std::sync::Arc;
+
+use rdkafka::message::OwnedHeaders;
+use tokio::sync::oneshot;
+
+use crate::commit::{self, Batch};
+use crate::ledger::StreamKey;
+use crate::record::{DeadLetter, Instants, Record};
+use crate::sink::Refused;
+use crate::sink::kafka::{Outcome, Outgoing, Settings, Transactions};
+use crate::store::kafka::format::Entry;
+
+/// Where a transaction is full: more would delay its readers, and cost more to send again.
+const RECORDS: usize = 10_000;
+const BYTES: usize = 16 << 20;
+
+/// A batch that waits for its transaction.
+pub(super) struct Submission {
+    pub stream: StreamKey,
+    pub batch: Arc<Batch>,
+    /// What the batch changes in the ledger.
+    pub entries: Vec<Entry>,
+    pub answer: oneshot::Sender<Result<Vec<Refused>, commit::Error>>,
+}
+
+impl Submission {
+    fn bytes(&self) -> usize {
+        let entries: usize = self.entries.iter().map(Entry::size).sum();
+        entries + self.batch.records.iter().map(|record| record.value.len()).sum::<usize>()
+    }
+}
+
+/// The batches of one transaction.
+#[derive(Default)]
+pub(super) struct Group {
+    pub submissions: Vec<Submission>,
+    records: usize,
+    bytes: usize,
+}
+
+/// A message's place: which batch, and what of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Record(usize, usize),
+    Dead(usize, usize),
+    Entry(usize, usize),
+}
+
+impl Group {
+    pub fn add(&mut self, submission: Submission) {
+        self.records += submission.batch.records.len();
+        self.bytes += submission.bytes();
+        self.submissions.push(submission);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.records >= RECORDS || self.bytes >= BYTES
+    }
+
+    /// All messages in their order: each batch's records, dead letters and entries.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = Vec::with_capacity(self.records + 16);
+        for (number, Submission { batch, entries, .. }) in self.submissions.iter().enumerate() {
+            places.extend((0..batch.records.len()).map(|index| Place::Record(number, index)));
+            places.extend((0..batch.dead.len()).map(|index| Place::Dead(number, index)));
+            places.extend((0..entries.len()).map(|index| Place::Entry(number, index)));
+        }
+        places
+    }
+
+    /// The texts of the records' instants, made once a transaction.
+    pub fn instants(&self) -> Vec<Instants> {
+        self.submissions.iter().map(|submission| Instants::of(&submission.batch.records)).collect()
+    }
+}
+
+/// How messages look, and where they go.
+pub(super) struct Way<'a> {
+    pub settings: &'a Settings,
+    pub dead_letters: Option<&'a str>,
+    pub ledger: &'a str,
+    pub partition: u32,
+}
+
+impl Way<'_> {
+    pub fn message<'a>(&'a self, group: &'a Group, instants: &'a [Instants], place: Place) -> Outgoing<'a> {
+        match place {
+            Place::Record(number, index) => {
+                self.record(&group.submissions[number].batch.records[index], &instants[number])
+            }
+            Place::Dead(number, index) => self.dead_letter(&group.submissions[number].batch.dead[index]),
+            Place::Entry(number, index) => {
+                entry(self.ledger, self.partition, &group.submissions[number].entries[index])
+            }
+        }
+    }
+
+    pub fn record<'a>(&'a self, record: &'a Record, instants: &'a Instants) -> Outgoing<'a> {
+        self.settings.record(record, instants.text(record.ingested_at))
+    }
+
+    fn dead_letter<'a>(&'a self, letter: &'a DeadLetter) -> Outgoing<'a> {
+        // Without a topic they were buried before, and none is left here.
+        self.settings.dead_letter(self.dead_letters.unwrap_or_default(), letter)
+    }
+}
+
+fn entry<'a>(topic: &'a str, partition: u32, entry: &'a Entry) -> Outgoing<'a> {
+    Outgoing {
+        topic: topic.into(),
+        partition: Some(partition as i32),
+        key: Some(&entry.key),
+        value: entry.value.as_deref(),
+        headers: OwnedHeaders::new(),
+    }
+}
+
+/// Writes entries in a transaction of their own; an error is a sentence.
+pub(super) async fn write_entries(
+    producer: &Transactions,
+    topic: &str,
+    partition: u32,
+    entries: &[Entry],
+) -> Result<(), String> {
+    match producer.commit(entries.len(), |index| entry(topic, partition, &entries[index])).await {
+        Ok(Outcome::Committed) => Ok(()),
+        Ok(Outcome::Refused(refused)) => Err(refused.into_iter().map(|refused| refused.explanation).collect()),
+        Err(lost) => Err(lost.to_string()),
+    }
+}

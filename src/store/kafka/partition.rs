@@ -1,0 +1,315 @@
+//! A partition that is ours: its streams' batches, gathered into one transaction after the other.
+//!
+//! # Invariants
+//! One transaction at a time; each batch is in one transaction whole. Whatever is in doubt gives the partition up.
+//!
+//! # Cancellation
+//! Dropping a [`Partition`] is the crash of this owner: the transaction under way is committed or not, and the next
+//! owner finds out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::clock::{self, Time};
+use crate::commit::{self, Batch, Transactional};
+use crate::ledger::{Checkpoint, Hour, StreamKey};
+use crate::sink::kafka::{Outcome, Transactions};
+use crate::sink::{self, Refused};
+use crate::store::kafka::Ledgers;
+use crate::store::kafka::Options;
+use crate::store::kafka::book::Book;
+use crate::store::kafka::format::Entry;
+use crate::store::kafka::group::{Group, Place, Submission, Way, write_entries};
+use crate::store::{self, Store};
+
+/// How often checkpoints that deliver nothing are written, those of all streams together.
+const IDLE: Duration = Duration::from_secs(300);
+/// So many batches wait at most; each stream has one at a time.
+const WAITING: usize = 1_024;
+
+/// A partition of the ledger topic, taken over.
+pub struct Partition {
+    books: Arc<Books>,
+    producer: Arc<Transactions>,
+    submissions: mpsc::Sender<Submission>,
+    /// Ends with the partition.
+    _work: JoinSet<()>,
+}
+
+/// What is known of the streams' ledgers in the topic.
+#[derive(Default)]
+struct Books(Mutex<BTreeMap<StreamKey, Shelf>>);
+
+/// One stream's.
+struct Shelf {
+    book: Book,
+    /// As it was folded, until the stream asks for it.
+    folded: Option<Checkpoint>,
+    /// Those that deliver nothing: written with the stream's next batch, or in a while.
+    idle: Vec<Checkpoint>,
+    /// What the topic says of it, or will with the transaction under way.
+    start: Option<Time>,
+    /// Of a batch that was refused in part: what is left of it brings the same checkpoint again.
+    refused: Option<Vec<Entry>>,
+}
+
+impl Shelf {
+    fn of(stream: &StreamKey) -> Shelf {
+        Shelf { book: Book::new(stream.clone()), folded: None, idle: Vec::new(), start: None, refused: None }
+    }
+
+    /// What the checkpoint changes, with what has waited for it.
+    fn entries(&mut self, checkpoint: &Checkpoint) -> Vec<Entry> {
+        if let Some(entries) = self.refused.take() {
+            return entries;
+        }
+        self.start = Some(checkpoint.start);
+        let mut entries = self.idle_entries();
+        entries.extend(self.book.entries(checkpoint, clock::wall()));
+        entries
+    }
+
+    /// Gives it back where it must not be lost: a start is resolved once.
+    fn keep_idle(&mut self, checkpoint: Checkpoint) -> Result<(), Box<Checkpoint>> {
+        if self.start != Some(checkpoint.start) {
+            return Err(Box::new(checkpoint));
+        }
+        self.idle.push(checkpoint);
+        Ok(())
+    }
+
+    fn idle_entries(&mut self) -> Vec<Entry> {
+        let idle = std::mem::take(&mut self.idle);
+        idle.iter().flat_map(|idle| self.book.entries(idle, clock::wall())).collect()
+    }
+}
+
+impl Books {
+    fn shelf<T>(&self, stream: &StreamKey, look: impl FnOnce(&mut Shelf) -> T) -> T {
+        look(self.shelves().entry(stream.clone()).or_insert_with(|| Shelf::of(stream)))
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, BTreeMap<StreamKey, Shelf>> {
+        // Nothing in here panics half way, so a poisoned shelf is a whole one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Partition {
+    pub(super) fn new(
+        number: u32,
+        ledgers: &Ledgers,
+        producer: Transactions,
+        folded: BTreeMap<StreamKey, (Checkpoint, Book)>,
+    ) -> Partition {
+        let shelves = folded.into_iter().map(|(stream, (folded, book))| {
+            let start = Some(folded.start);
+            (stream, Shelf { book, folded: Some(folded), idle: Vec::new(), start, refused: None })
+        });
+        let books = Arc::new(Books(Mutex::new(shelves.collect())));
+        let producer = Arc::new(producer);
+        let (submissions, waiting) = mpsc::channel(WAITING);
+        let work = Work { number, options: ledgers.options.clone(), books: books.clone(), producer: producer.clone() };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work.run(waiting));
+        Partition { books, producer, submissions, _work: tasks }
+    }
+
+    /// A checkpoint without records.
+    async fn write(&self, stream: &StreamKey, checkpoint: Checkpoint) -> Result<(), store::Error> {
+        let batch = Batch { records: Vec::new(), dead: Vec::new(), checkpoint };
+        match self.submit(stream, Arc::new(batch)).await {
+            Ok(_) => Ok(()),
+            Err(commit::Error::Store(error)) => Err(error),
+            Err(error) => Err(store::Error::GivenUp(error.to_string())),
+        }
+    }
+
+    async fn submit(&self, stream: &StreamKey, batch: Arc<Batch>) -> Result<Vec<Refused>, commit::Error> {
+        let gone = || commit::Error::from(store::Error::GivenUp("the partition was given up".to_owned()));
+        let entries = self.books.shelf(stream, |shelf| shelf.entries(&batch.checkpoint));
+        let (answer, answered) = oneshot::channel();
+        let submission = Submission { stream: stream.clone(), batch, entries, answer };
+        self.submissions.send(submission).await.map_err(|_| gone())?;
+        crate::fail_point!("submitted");
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+#[async_trait]
+impl Transactional for Partition {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    async fn commit(&self, stream: &StreamKey, batch: &Arc<Batch>) -> Result<Vec<Refused>, commit::Error> {
+        self.submit(stream, batch.clone()).await
+    }
+}
+
+#[async_trait]
+impl Store for Partition {
+    async fn load(&self, stream: &StreamKey) -> Result<Option<Checkpoint>, store::Error> {
+        Ok(self.books.shelf(stream, |shelf| shelf.folded.take()))
+    }
+
+    async fn save(&self, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<(), store::Error> {
+        self.write(stream, checkpoint.clone()).await
+    }
+
+    async fn save_idle(&self, stream: &StreamKey, checkpoint: Checkpoint) -> Result<(), store::Error> {
+        let kept = self.books.shelf(stream, |shelf| shelf.keep_idle(checkpoint));
+        match kept {
+            Ok(()) => Ok(()),
+            Err(checkpoint) => self.write(stream, *checkpoint).await,
+        }
+    }
+
+    fn due(&self, stream: &StreamKey) -> Vec<Hour> {
+        self.books.shelf(stream, |shelf| shelf.book.due(clock::wall()))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.producer.trouble()
+    }
+}
+
+/// The task that commits.
+struct Work {
+    number: u32,
+    options: Options,
+    books: Arc<Books>,
+    producer: Arc<Transactions>,
+}
+
+impl Work {
+    async fn run(self, mut waiting: mpsc::Receiver<Submission>) {
+        let mut idle = tokio::time::interval_at(tokio::time::Instant::now() + IDLE, IDLE);
+        let lost = loop {
+            let first = tokio::select! {
+                first = waiting.recv() => first,
+                _ = idle.tick() => match self.write_idle().await {
+                    Ok(()) => continue,
+                    Err(lost) => break lost,
+                },
+            };
+            let Some(first) = first else { return };
+            let mut group = Group::default();
+            group.add(first);
+            while !group.is_full()
+                && let Ok(next) = waiting.try_recv()
+            {
+                group.add(next);
+            }
+            if let Err(lost) = self.commit(group).await {
+                break lost;
+            }
+        };
+        waiting.close();
+        while let Some(submission) = waiting.recv().await {
+            let _ = submission.answer.send(Err(store::Error::GivenUp(lost.clone()).into()));
+        }
+    }
+
+    /// Commits the group; those of its batches that hold a refused message are answered, and the rest is tried again.
+    async fn commit(&self, mut group: Group) -> Result<(), String> {
+        self.refuse_the_surely_refused(&mut group);
+        while !group.submissions.is_empty() {
+            let (way, instants, places) = (self.way(), group.instants(), group.places());
+            let sent = self.producer.commit(places.len(), |index| way.message(&group, &instants, places[index])).await;
+            match sent {
+                Ok(Outcome::Committed) => {
+                    crate::fail_point!("committed");
+                    for submission in group.submissions {
+                        let _ = submission.answer.send(Ok(Vec::new()));
+                    }
+                    crate::fail_point!("answered");
+                    return Ok(());
+                }
+                Ok(Outcome::Refused(refused)) => self.take_out(&mut group, &places, refused),
+                Err(lost) => {
+                    let lost = lost.to_string();
+                    for submission in group.submissions {
+                        let _ = submission.answer.send(Err(store::Error::GivenUp(lost.clone()).into()));
+                    }
+                    return Err(lost);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// So that no transaction is lost for a record that its topic is known to refuse.
+    fn refuse_the_surely_refused(&self, group: &mut Group) {
+        let (way, instants, topics) = (self.way(), group.instants(), self.producer.topics());
+        let limit = topics.limit(&self.options.settings.topic).unwrap_or(u64::MAX);
+        let places = group.places();
+        let mut refused = Vec::new();
+        for (index, place) in places.iter().enumerate() {
+            let Place::Record(number, record) = place else { continue };
+            // What compresses to nothing is small as well; half leaves room for headers.
+            if group.submissions[*number].batch.records[*record].value.len() as u64 > limit / 2 {
+                refused.extend(topics.refuse(index, &way.message(group, &instants, *place)));
+            }
+        }
+        self.take_out(group, &places, refused);
+    }
+
+    /// Answers the batches that hold refused messages, and keeps the others.
+    fn take_out(&self, group: &mut Group, places: &[Place], refused: Vec<Refused>) {
+        let mut verdicts: BTreeMap<usize, Result<Vec<Refused>, commit::Error>> = BTreeMap::new();
+        for refused in refused {
+            match places[refused.index] {
+                Place::Record(number, index) => {
+                    if let Ok(records) = verdicts.entry(number).or_insert_with(|| Ok(Vec::new())) {
+                        records.push(Refused { index, ..refused });
+                    }
+                }
+                Place::Dead(number, index) => {
+                    let target = format!("topic {}", self.options.dead_letters.as_deref().unwrap_or_default());
+                    let size = group.submissions[number].batch.dead[index].value.len() as u64;
+                    let error = sink::Error::DeadLetterRefused { target, size, explanation: refused.explanation };
+                    verdicts.insert(number, Err(error.into()));
+                }
+                Place::Entry(number, _) => {
+                    let why = format!("the ledger topic refuses an entry: {}", refused.explanation);
+                    verdicts.insert(number, Err(store::Error::GivenUp(why).into()));
+                }
+            }
+        }
+        let submissions = std::mem::take(group).submissions;
+        for (number, submission) in submissions.into_iter().enumerate() {
+            match verdicts.remove(&number) {
+                None => group.add(submission),
+                Some(verdict) => {
+                    self.books.shelf(&submission.stream, |shelf| shelf.refused = Some(submission.entries));
+                    let _ = submission.answer.send(verdict);
+                }
+            }
+        }
+    }
+
+    /// The checkpoints of streams that have delivered nothing for a while, all in one transaction.
+    async fn write_idle(&self) -> Result<(), String> {
+        let mut entries = Vec::new();
+        self.books.shelves().values_mut().for_each(|shelf| entries.extend(shelf.idle_entries()));
+        if entries.is_empty() {
+            return Ok(());
+        }
+        write_entries(&self.producer, &self.options.topic, self.number, &entries).await
+    }
+
+    fn way(&self) -> Way<'_> {
+        Way {
+            settings: &self.options.settings,
+            dead_letters: self.options.dead_letters.as_deref(),
+            ledger: &self.options.topic,
+            partition: self.number,
+        }
+    }
+}

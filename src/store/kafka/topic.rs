@@ -1,0 +1,279 @@
+//! The topic itself: made where it is absent, looked at where it is there, begun where it is empty.
+//!
+//! # Invariants
+//! A topic that is there is never changed. Begun means that every partition holds its format entry, written at once: a
+//! partition without one was emptied.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Headers as _;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use crate::clock;
+use crate::sink::kafka::{Outcome, Outgoing};
+use crate::store::Error;
+use crate::store::kafka::{Ledgers, OPEN, Untaken, reading};
+
+/// Its settings, each with what goes wrong otherwise.
+const SETTINGS: &[(&str, &str)] = &[
+    // Deleting by age or size would forget what was delivered, and deliver it again.
+    ("cleanup.policy", "compact"),
+    // The segment that is written to is never compacted: a restart reads all of it.
+    ("segment.ms", "3600000"),
+    ("segment.bytes", "33554432"),
+    // Else a quiet topic may stay uncompacted for ever, below its dirty ratio.
+    ("max.compaction.lag.ms", "21600000"),
+];
+
+const ASK: Duration = Duration::from_secs(10);
+const TURN: Duration = Duration::from_millis(200);
+/// How far back the events' partitions are searched for a record of ours: transactions end in markers, which take
+/// offsets too, and others may write to the topic.
+const SEARCH: i64 = 1_000;
+
+/// How the topic was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Absent,
+    /// It is there; `warnings` are settings that cost something, each a sentence.
+    There {
+        begun: bool,
+        warnings: Vec<String>,
+    },
+}
+
+/// Changes nothing.
+pub(super) async fn look(ledgers: &Ledgers) -> Result<Found, Untaken> {
+    match partitions(ledgers).await? {
+        None => return Ok(Found::Absent),
+        Some(found) if found != ledgers.options.partitions as usize => {
+            let topic = ledgers.options.topic.clone();
+            return Err(Error::OtherPartitions { topic, found, wanted: ledgers.options.partitions }.into());
+        }
+        Some(_) => {}
+    }
+    let warnings = settings(ledgers).await?;
+    let begun = !is_empty(ledgers).await?;
+    // Another replica may have begun meanwhile, and its records be what we found.
+    if !begun && has_records_of_ours(ledgers).await? && is_empty(ledgers).await? {
+        return Err(emptied(ledgers));
+    }
+    Ok(Found::There { begun, warnings })
+}
+
+/// Gives what is worth a warning.
+pub(super) async fn prepare(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
+    match look(ledgers).await? {
+        Found::There { begun: true, warnings } => return Ok(warnings),
+        Found::There { begun: false, warnings } => begin(ledgers).await.map(|()| warnings),
+        Found::Absent if has_records_of_ours(ledgers).await? && partitions(ledgers).await?.is_none() => {
+            Err(emptied(ledgers))
+        }
+        Found::Absent => {
+            create(ledgers).await?;
+            begin(ledgers).await.map(|()| Vec::new())
+        }
+    }
+}
+
+fn emptied(ledgers: &Ledgers) -> Untaken {
+    Error::Emptied { topic: ledgers.options.topic.clone(), events: ledgers.events() }.into()
+}
+
+/// How many partitions the topic has; none where it is absent.
+async fn partitions(ledgers: &Ledgers) -> Result<Option<usize>, Untaken> {
+    let (config, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
+    let brokers = ledgers.options.settings.brokers.join(",");
+    blocking(move || {
+        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
+        // What was heard of the connection says more than that time ran out.
+        let metadata =
+            consumer.fetch_metadata(Some(&topic), ASK).map_err(|_| format!("no broker of {brokers} answers"))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.map(|found| (found.error().map(Code::from), found.partitions().len())) {
+            None | Some((Some(Code::UnknownTopicOrPartition | Code::UnknownTopic), _)) => Ok(None),
+            Some((None, partitions)) => Ok((partitions > 0).then_some(partitions)),
+            Some((Some(code), _)) => Err(refusal(&topic, code)),
+        }
+    })
+    .await
+}
+
+async fn create(ledgers: &Ledgers) -> Result<(), Untaken> {
+    let (topic, partitions) = (&ledgers.options.topic, ledgers.options.partitions);
+    let mut wanted = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(-1));
+    for (name, value) in SETTINGS {
+        wanted = wanted.set(name, value);
+    }
+    let admin = admin(ledgers)?;
+    let answer = admin.create_topics([&wanted], &AdminOptions::new().request_timeout(Some(ASK))).await;
+    let answer = answer.map_err(|error| words(topic, &error)).map_err(Untaken::NotNow)?.pop();
+    match answer {
+        Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {
+            tracing::info!(topic, partitions, "ledger topic made");
+            Ok(())
+        }
+        Some(Err((_, code))) => {
+            let settings: Vec<_> = SETTINGS.iter().map(|(name, value)| format!("--config {name}={value}")).collect();
+            Err(Untaken::NotNow(format!(
+                "ledger topic {topic} doesn't exist and we may not make it ({code}); make it: kafka-topics.sh \
+                 --bootstrap-server {} --create --topic {topic} --partitions {partitions} {}",
+                ledgers.options.settings.brokers.join(","),
+                settings.join(" ")
+            )))
+        }
+        None => Err(Untaken::NotNow(format!("the brokers don't say whether they made ledger topic {topic}"))),
+    }
+}
+
+/// Refuses a topic that forgets, and warns of one that grows.
+async fn settings(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
+    let topic = &ledgers.options.topic;
+    let asked = admin(ledgers)?;
+    let options = AdminOptions::new().request_timeout(Some(ASK));
+    let found = asked.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    let Some(Ok(found)) = found.ok().and_then(|mut found| found.pop()) else {
+        return Ok(vec![format!("the settings of ledger topic {topic} are not known; allow DescribeConfigs on it")]);
+    };
+    let value = |name: &str| found.get(name).and_then(|entry: &ConfigEntry| entry.value.clone()).unwrap_or_default();
+    if value("cleanup.policy") != "compact" {
+        return Err(Untaken::NotNow(format!(
+            "ledger topic {topic} has cleanup.policy {}, which would forget what was delivered; set it: kafka-configs.sh \
+             --alter --topic {topic} --add-config cleanup.policy=compact",
+            value("cleanup.policy")
+        )));
+    }
+    let larger = |(name, wanted): &&(&str, &str)| {
+        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+        *name != "cleanup.policy" && number(&value(name)) > number(wanted)
+    };
+    let warning = |(name, wanted): &(&str, &str)| {
+        format!(
+            "ledger topic {topic} has {name} {}, so restarts read more than they need; {wanted} is better",
+            value(name)
+        )
+    };
+    Ok(SETTINGS.iter().filter(larger).map(warning).collect())
+}
+
+/// Writes the format entries.
+async fn begin(ledgers: &Ledgers) -> Result<(), Untaken> {
+    let producer = ledgers.producer(&format!("{}-begin", ledgers.options.topic))?;
+    producer.open(OPEN).await.map_err(|lost| Untaken::NotNow(lost.to_string()))?;
+    let (topic, entry) = (&ledgers.options.topic, ledgers.layout.entry());
+    let message = |partition: usize| Outgoing {
+        topic: topic.as_str().into(),
+        partition: Some(partition as i32),
+        key: Some(&entry.key),
+        value: entry.value.as_deref(),
+        headers: rdkafka::message::OwnedHeaders::new(),
+    };
+    match producer.commit(ledgers.options.partitions as usize, message).await {
+        Ok(Outcome::Committed) => Ok(()),
+        Ok(Outcome::Refused(refused)) => {
+            Err(Untaken::NotNow(refused.into_iter().map(|refused| refused.explanation).collect()))
+        }
+        // Another replica begins as well.
+        Err(lost) => Err(Untaken::NotNow(lost.to_string())),
+    }
+}
+
+/// Whether no partition holds anything that was committed.
+async fn is_empty(ledgers: &Ledgers) -> Result<bool, Untaken> {
+    let (config, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
+    let partitions = ledgers.options.partitions as i32;
+    blocking(move || {
+        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
+        for partition in 0..partitions {
+            let range = (Offset::Beginning, i64::MAX);
+            if any(&consumer, &topic, partition, range, |_| true).map_err(|error| words(&topic, &error))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await
+}
+
+/// Whether the events' topic holds records that were written with this ledger.
+async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
+    let (config, ledger, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone(), ledgers.events());
+    blocking(move || {
+        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
+        let metadata = consumer.fetch_metadata(Some(&topic), ASK).map_err(|error| words(&topic, &error))?;
+        // One that is absent holds nothing of ours.
+        let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
+        for partition in 0..partitions as i32 {
+            let (low, high) =
+                consumer.fetch_watermarks(&topic, partition, ASK).map_err(|error| words(&topic, &error))?;
+            let range = (Offset::Offset(low.max(high - SEARCH)), high);
+            let ours = |headers: Option<&str>| headers == Some(&ledger);
+            if any(&consumer, &topic, partition, range, ours).map_err(|error| words(&topic, &error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+    .await
+}
+
+/// Whether a committed record from `from` up to the partition's end, or to offset `end`, has a `ledger` header that is
+/// `wanted`.
+fn any(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+    (from, end): (Offset, i64),
+    wanted: impl Fn(Option<&str>) -> bool,
+) -> Result<bool, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, from)?;
+    consumer.assign(&list)?;
+    let deadline = clock::uptime() + ASK;
+    while clock::uptime() < deadline {
+        match consumer.poll(TURN) {
+            Some(Ok(message)) => {
+                let header = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "ledger"));
+                let ledger = header.and_then(|header| header.value).and_then(|value| std::str::from_utf8(value).ok());
+                if wanted(ledger) {
+                    return Ok(true);
+                }
+                if message.offset() + 1 >= end {
+                    return Ok(false);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
+            Some(Err(error)) => return Err(error),
+            None => {}
+        }
+    }
+    Err(KafkaError::ConsumerQueueClose(Code::OperationTimedOut))
+}
+
+fn admin(ledgers: &Ledgers) -> Result<AdminClient<DefaultClientContext>, Error> {
+    let fault = |fault: String| Error::Client { topic: ledgers.options.topic.clone(), fault };
+    let config = ledgers.options.settings.client().map_err(|error| fault(error.to_string()))?;
+    config.create().map_err(|error| fault(error.to_string()))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, Untaken> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(error.to_string())).map_err(Untaken::NotNow)
+}
+
+fn words(topic: &str, error: &KafkaError) -> String {
+    format!("topic {topic}: {error}")
+}
+
+fn refusal(topic: &str, code: Code) -> String {
+    match code {
+        Code::TopicAuthorizationFailed => {
+            format!("the brokers refuse ledger topic {topic} to us; allow Read, Write and Describe on it to this user")
+        }
+        code => format!("the brokers answer {code} for ledger topic {topic}; look at their log"),
+    }
+}

@@ -1,0 +1,55 @@
+//! An owner that is frozen in the middle of a transaction, replaced, and woken.
+
+use super::{Stage, assert_once, awkward};
+use crate::kafka::unique;
+use crate::process::{emulate, eventually};
+use crate::random;
+
+const SAMPLE: u64 = 1;
+const ALL: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_woken_zombie_commits_nothing_and_does_not_fence_its_successor() {
+    let Some(stage) = Stage::set("SIGSTOP and exactly once", 1).await else { return };
+    let group = unique("group");
+    for seed in random::seeds(SAMPLE, ALL) {
+        let emulator = emulate(awkward(seed)).await;
+        let stage = Stage { topic: unique("events"), ledger: unique("ledger"), ..stage_of(&stage) };
+        stage.kafka.create_topic(&stage.topic, super::PARTITIONS, &[]).await;
+        let (first, second) = (stage.home(&emulator, &group, ""), stage.home(&emulator, &group, ""));
+        let mut owner = first.start(&[]);
+        owner.said("taken over").await;
+        eventually("a transaction is open", async || {
+            let all = stage.kafka.read_uncommitted(&stage.topic).await.len();
+            (stage.kafka.read_visible(&stage.topic).await.len() < all).then_some(())
+        })
+        .await;
+        owner.freeze();
+        let mut successor = second.start(&[]);
+        successor.said("taken over").await;
+        stage.flows().await;
+        owner.thaw();
+        owner.said("lost to the group").await;
+        stage.flows().await;
+        assert_eq!(successor.count("given up"), 0, "the zombie fenced its successor:\n{}", successor.log());
+        owner.stop().await;
+        let until = emulator.now();
+        successor.stop().await;
+        second.catch_up().await;
+        let (tally, aborted) = stage.tally(&emulator, until).await;
+        println!(
+            "seed {seed}: {} events, lost {}, twice {}, {aborted} never committed",
+            tally.true_events, tally.lost, tally.repeated
+        );
+        assert_once(&tally);
+    }
+}
+
+fn stage_of(stage: &Stage) -> Stage {
+    Stage {
+        kafka: stage.kafka,
+        topic: String::new(),
+        ledger: String::new(),
+        ledger_partitions: stage.ledger_partitions,
+    }
+}

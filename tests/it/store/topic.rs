@@ -1,0 +1,33 @@
+//! The ledger topic's entries: any state of compaction folds into the ledger, and what a restart reads stays small.
+
+mod bound;
+mod fold;
+mod format;
+mod log;
+mod size;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jumpstream::clock::Time;
+use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, StreamKey};
+
+fn stream(number: usize) -> StreamKey {
+    StreamKey { organization: format!("5f00000000000000000000{number:02x}"), service: "all".into() }
+}
+
+/// Says nothing but that everything from `now` − 90 days to `now` was read.
+fn quiet(now: Time) -> Checkpoint {
+    let start = now - Duration::from_secs(90 * 86_400);
+    Checkpoint {
+        key: FingerprintKey([7; 16]),
+        first_run: start,
+        start,
+        edge: Some(now),
+        coverage: Coverage::of([start..now]),
+        delivered: BTreeMap::new(),
+        hours: BTreeMap::new(),
+        forgotten: Vec::new(),
+        whole: BTreeMap::new(),
+    }
+}
