@@ -200,13 +200,6 @@ fn tenure(
 
 /// A Kafka sink's settings, its password read.
 pub(crate) fn kafka_sink_settings(sink: &config::Kafka, max_record_bytes: u64) -> Result<kafka::Settings, Error> {
-    let sasl = sink.sasl.as_ref().map(|sasl| {
-        let password = match &sasl.password {
-            config::Secret::File(path) => kafka::Password::File(path.clone()),
-            secret => kafka::Password::Text(secret.read()?),
-        };
-        Ok::<_, Error>(kafka::Sasl { mechanism: kafka::Mechanism::Plain, username: sasl.username.clone(), password })
-    });
     let tls = sink.tls.as_ref().map(|tls| kafka::Tls {
         ca: tls.ca.clone(),
         certificate: tls.client.as_ref().map(|client| client.certificate.clone()),
@@ -217,10 +210,40 @@ pub(crate) fn kafka_sink_settings(sink: &config::Kafka, max_record_bytes: u64) -
         topic: sink.topic.clone(),
         key: sink.key,
         tls,
-        sasl: sasl.transpose()?,
+        sasl: sink.sasl.as_ref().map(kafka_sasl).transpose()?,
         properties: sink.properties.clone(),
         ledger: None,
         max_record_bytes,
+    })
+}
+
+fn kafka_sasl(sasl: &config::Sasl) -> Result<kafka::Sasl, Error> {
+    // A file is read again by those who use it.
+    let password = |secret: &config::Secret| {
+        Ok::<_, Error>(match secret {
+            config::Secret::File(path) => kafka::Password::File(path.clone()),
+            secret => kafka::Password::Text(secret.read()?),
+        })
+    };
+    Ok(match sasl {
+        config::Sasl::Password { mechanism, username, password: secret } => kafka::Sasl::Password {
+            mechanism: match mechanism {
+                config::Mechanism::Plain => kafka::Mechanism::Plain,
+                config::Mechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
+                config::Mechanism::ScramSha512 => kafka::Mechanism::ScramSha512,
+            },
+            username: username.clone(),
+            password: password(secret)?,
+        },
+        config::Sasl::Token { endpoint, client_id, client_secret, scope, ca } => {
+            kafka::Sasl::Token(kafka::OAuth::new(kafka::Grant {
+                token_endpoint: endpoint.clone(),
+                client_id: client_id.clone(),
+                client_secret: password(client_secret)?,
+                scope: scope.clone(),
+                ca: ca.clone(),
+            }))
+        }
     })
 }
 

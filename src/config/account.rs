@@ -256,7 +256,7 @@ fn base(section: &Section, endpoint: &Item, insecure: bool) -> Option<String> {
     Some(url.as_str().trim_end_matches('/').into())
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

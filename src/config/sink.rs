@@ -3,6 +3,7 @@
 pub mod file;
 pub mod kafka;
 mod property;
+mod sasl;
 mod syslog;
 
 use std::collections::HashSet;
@@ -12,7 +13,8 @@ use super::read::{Item, Section};
 use super::value::shown;
 
 pub use file::File;
-pub use kafka::{Kafka, Sasl, Tls};
+pub use kafka::{Kafka, Tls};
+pub use sasl::{Mechanism, Sasl};
 
 pub(super) const VARIANTS: &[Variant] = &[
     Variant { name: "kafka", keys: kafka::KEYS },

@@ -14,6 +14,7 @@ mod flight;
 mod inspect;
 mod line;
 mod publisher;
+mod token;
 mod topics;
 mod transaction;
 
@@ -30,6 +31,7 @@ use crate::sink::{DeadLetters, Error, Refused, Sink};
 pub use inspect::{Inspection, Topic, inspect};
 pub use line::Outgoing;
 use publisher::Publisher;
+pub use token::{Grant, OAuth};
 pub use topics::Topics;
 pub use transaction::{Lost, Outcome, Transactions};
 
@@ -61,12 +63,27 @@ pub struct Tls {
 }
 
 #[derive(Debug, Clone)]
-pub struct Sasl {
-    pub mechanism: Mechanism,
-    pub username: String,
-    pub password: Password,
+pub enum Sasl {
+    Password {
+        mechanism: Mechanism,
+        username: String,
+        password: Password,
+    },
+    /// OAUTHBEARER.
+    Token(OAuth),
 }
 
+impl Sasl {
+    /// The mechanism's name with IANA.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Sasl::Password { mechanism, .. } => mechanism.as_str(),
+            Sasl::Token(_) => "OAUTHBEARER",
+        }
+    }
+}
+
+/// How a password is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
     Plain,
@@ -85,7 +102,7 @@ impl Mechanism {
     }
 }
 
-/// A file is read again when the brokers refuse what it held.
+/// A file is read again when it changes.
 #[derive(Debug, Clone)]
 pub enum Password {
     Text(SecretString),
@@ -100,7 +117,10 @@ impl Settings {
         for path in files {
             std::fs::read(path).ok().hash(&mut hasher);
         }
-        if let Some(password) = self.sasl.as_ref().and_then(|sasl| sasl.password.read().ok()) {
+        // What a token is bought with is read for every token.
+        if let Some(Sasl::Password { password, .. }) = &self.sasl
+            && let Ok(password) = password.read()
+        {
             password.expose_secret().hash(&mut hasher);
         }
         hasher.finish()
@@ -130,6 +150,13 @@ impl Settings {
             headers.insert(Header { key, value: Some(value.as_ref()) })
         });
         Outgoing { topic: topic.into(), partition: None, key: None, value: Some(&letter.value), headers }
+    }
+
+    fn oauth(&self) -> Option<&OAuth> {
+        match &self.sasl {
+            Some(Sasl::Token(oauth)) => Some(oauth),
+            _ => None,
+        }
     }
 
     /// The brokers as one reads them in a sentence.

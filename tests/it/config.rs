@@ -7,7 +7,9 @@ mod section;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::config::{Account, Config, DeadLetter, Environment, Faults, LogFormat, Region, Secret, Sink, Site};
+use jumpstream::config::{
+    Account, Config, DeadLetter, Environment, Faults, LogFormat, Mechanism, Region, Sasl, Secret, Sink, Site,
+};
 use jumpstream::config::{Start, State};
 use jumpstream::record::Key;
 use proptest::prelude::*;
@@ -134,7 +136,8 @@ fn the_annotated_example_is_sound_and_means_what_it_says() {
     assert_eq!(config.poll.start, Start::At(Time::parse("2026-09-01T00:00:00Z").unwrap()));
     assert_eq!(config.sinks.len(), 3);
     let Sink::Kafka(kafka) = &config.sinks[0] else { panic!("{config:?}") };
-    assert_eq!(kafka.sasl.as_ref().unwrap().password, Secret::Env("KAFKA_PASSWORD".into()));
+    let Some(Sasl::Password { mechanism, password, .. }) = &kafka.sasl else { panic!("{kafka:?}") };
+    assert_eq!((*mechanism, password), (Mechanism::ScramSha512, &Secret::Env("KAFKA_PASSWORD".into())));
     assert_eq!(kafka.tls.as_ref().unwrap().ca.as_deref(), Some("/etc/jumpstream/ca.pem".as_ref()));
     assert_eq!(config.dead_letter, Some(DeadLetter::Topic("jumpcloud.dead".into())));
 }
@@ -150,8 +153,7 @@ fn what_is_not_built_yet_is_refused_by_name_with_what_to_use_meanwhile() {
         (account("exclude_organizations: [a]"), "`exclude_organizations` isn't built yet", "`organizations`"),
         (account("service_account: {client_id: a}"), "`service_account` isn't built yet", "api_key"),
         (kafka("topic_fallback: other"), "`topic_fallback` isn't built yet", "delete it"),
-        (kafka("sasl: {mechanism: SCRAM-SHA-512, username: u, password: {file: /p}}"), "isn't built yet", "PLAIN"),
-        (kafka("sasl: {mechanism: OAUTHBEARER, username: u, password: {file: /p}}"), "isn't built yet", "PLAIN"),
+        (kafka("sasl: {mechanism: GSSAPI, username: u}"), "`GSSAPI` isn't built yet", "another mechanism"),
         (kafka("").replace("topic: t,", "topic: \"t-{service}\","), "`{service}`", "one topic for all"),
         (kafka("").replace("at_least_once", "exactly_once"), "`exactly_once` isn't built yet", "at_least_once"),
     ];

@@ -42,7 +42,8 @@ pub enum Listener {
     Tls,
     /// That, and a certificate that the same authority has signed.
     MutualTls,
-    /// [`USER`] and [`PASSWORD`] over plain text; PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    /// [`USER`] and [`PASSWORD`] over plain text by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; or by OAUTHBEARER a token
+    /// that nobody signed.
     Sasl,
     /// That over TLS.
     SaslTls,

@@ -5,6 +5,7 @@ mod file;
 mod kafka;
 mod proxy;
 mod stdout;
+mod token;
 mod transaction;
 
 use std::sync::Arc;

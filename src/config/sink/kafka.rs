@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::super::key::{Choice, Key, Kind, Presence};
 use super::super::read::{Item, Section};
-use super::super::secret::Secret;
 use super::super::value::shown;
-use super::{FORMAT, of_type, property, topic};
+use super::sasl::Sasl;
+use super::{FORMAT, of_type, property, sasl, topic};
 use crate::record;
 
 pub(super) const KEYS: &[Key] = &[
@@ -55,10 +55,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         "sasl",
-        Kind::Section(SASL),
-        Presence::Optional("no authentication by password"),
+        Kind::Section(sasl::KEYS),
+        Presence::Optional("no authentication by password or token"),
         "How we authenticate.",
-        "{mechanism: PLAIN, username: jumpstream, password: {file: /run/secrets/kafka/password}}",
+        "{mechanism: SCRAM-SHA-512, username: jumpstream, password: {file: /run/secrets/kafka/password}}",
     ),
     Key::new(
         "properties",
@@ -95,32 +95,6 @@ pub(super) const TLS: &[Key] = &[
     ),
 ];
 
-const MEANWHILE: &str = "use `mechanism: PLAIN` over TLS, or a client certificate (`tls: {certificate: …, key: …}`)";
-
-const SASL: &[Key] = &[
-    Key::new(
-        "mechanism",
-        Kind::Choice(&[
-            Choice::new("PLAIN"),
-            Choice::not_yet("SCRAM-SHA-256", MEANWHILE),
-            Choice::not_yet("SCRAM-SHA-512", MEANWHILE),
-            Choice::not_yet("OAUTHBEARER", MEANWHILE),
-            Choice::not_yet("GSSAPI", MEANWHILE),
-        ]),
-        Presence::Required,
-        "How the password is proven.",
-        "PLAIN",
-    ),
-    Key::new("username", Kind::Text, Presence::Required, "Who we are.", "jumpstream"),
-    Key::new(
-        "password",
-        Kind::Secret,
-        Presence::Required,
-        "Where the password is kept.",
-        "{file: /run/secrets/kafka/password}",
-    ),
-];
-
 /// Publishes each event as a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kafka {
@@ -152,13 +126,6 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
-/// SASL with the mechanism PLAIN.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sasl {
-    pub username: String,
-    pub password: Secret,
-}
-
 impl Kafka {
     pub(super) fn section(section: &Section) -> Option<Kafka> {
         let brokers = brokers(section);
@@ -168,7 +135,7 @@ impl Kafka {
         let tls = section.node("tls").map(|_| Tls::section(&section.section("tls")?));
         let sasl = section.node("sasl").map(|_| Sasl::section(&section.section("sasl")?));
         if let (Some(_), None) = (&sasl, &tls) {
-            warn_of_plaintext(section, brokers.as_deref().unwrap_or_default());
+            sasl::warn_of_plaintext(section, brokers.as_deref().unwrap_or_default());
         }
         let properties = property::section(section);
         Some(Kafka {
@@ -210,16 +177,6 @@ impl Tls {
     }
 }
 
-impl Sasl {
-    fn section(section: &Section) -> Option<Sasl> {
-        let mechanism = section.choice("mechanism");
-        let username = section.text("username");
-        let password = Secret::section(section, "password");
-        mechanism?;
-        Some(Sasl { username: username?, password: password? })
-    }
-}
-
 fn brokers(section: &Section) -> Option<Vec<String>> {
     let items = section.items("brokers")?;
     if items.is_empty() {
@@ -250,14 +207,4 @@ fn broker(section: &Section, item: &Item) -> Option<String> {
         return None;
     }
     Some(item.text.into())
-}
-
-fn warn_of_plaintext(section: &Section, brokers: &[String]) {
-    let local =
-        |broker: &String| broker.starts_with("localhost:") || broker.starts_with("127.") || broker.starts_with("[::1]");
-    if !brokers.iter().all(local) {
-        let place = section.node("sasl").map_or(&section.place, |node| &node.place).clone();
-        let problem = "the password crosses the network unencrypted, for want of `tls`";
-        section.reader.warn(place, &section.join("sasl"), problem, "write `tls: {}`, or `tls: {ca: …}`");
-    }
 }

@@ -192,9 +192,11 @@ fn secure(config: &mut ClientConfig, settings: &Settings) -> Result<(), Error> {
     if let Some(tls) = &settings.tls {
         encrypt(config, tls);
     }
-    if let Some(Sasl { mechanism, username, password }) = &settings.sasl {
+    if let Some(sasl) = &settings.sasl {
         // Without it librdkafka takes Kerberos.
-        config.set("sasl.mechanism", mechanism.as_str());
+        config.set("sasl.mechanism", sasl.mechanism());
+    }
+    if let Some(Sasl::Password { username, password, .. }) = &settings.sasl {
         config.set("sasl.username", username);
         let password = password.read().map_err(|fault| Error::Open { target: "sasl.password".into(), fault })?;
         config.set("sasl.password", password.expose_secret());

@@ -4,15 +4,19 @@
 //! The producer's thread only counts here; it never waits, sends or logs above `debug`.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::{OAuth, Settings};
 use crate::clock;
 use crate::sink::trouble::quote;
 
@@ -21,7 +25,11 @@ pub(super) type Failure = (usize, RDKafkaErrorCode);
 
 /// Shared by the producer, whose callbacks fill it, and those who wait.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Context(Arc<Mutex<State>>);
+pub(super) struct Context {
+    state: Arc<Mutex<State>>,
+    /// Where the client's tokens come from, and what buys them.
+    oauth: Option<(OAuth, Handle)>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -52,6 +60,12 @@ pub(super) struct Flight {
 }
 
 impl Context {
+    /// For a client of these settings.
+    pub(super) fn of(settings: &Settings) -> Context {
+        let oauth = settings.oauth().cloned().zip(Handle::try_current().ok());
+        Context { oauth, ..Context::default() }
+    }
+
     /// A new flight of so many records, and where its failures arrive once every record of it has an answer.
     pub(super) fn flight(&self, records: usize) -> (Flight, oneshot::Receiver<Vec<Failure>>) {
         let (landed, answer) = oneshot::channel();
@@ -100,7 +114,7 @@ impl Context {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,6 +162,13 @@ impl Drop for Flight {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let (oauth, runtime) = self.oauth.as_ref().ok_or("no runtime to buy a token on")?;
+        Ok(oauth.token(runtime)?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
         let mut state = self.state();

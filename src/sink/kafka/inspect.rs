@@ -70,7 +70,7 @@ pub(super) async fn inspect_topic(settings: &Settings, topic: &str, within: Dura
 /// Brokers and topic without the limit, which needs rights of its own. Blocks for at most `within`.
 pub(super) fn look(settings: &Settings, topic: &str, within: Duration) -> Inspection {
     let unreachable = |fault| Inspection { brokers: Err(fault), topic: None };
-    let context = Context::default();
+    let context = Context::of(settings);
     let client = config::client(settings).map_err(|fault| fault.to_string()).and_then(|config| {
         BaseProducer::from_config_and_context(&config, context.clone()).map_err(|fault| open(&fault))
     });
@@ -94,6 +94,8 @@ pub(super) fn look(settings: &Settings, topic: &str, within: Duration) -> Inspec
 /// Asks in short turns, for why no broker answers is heard only in between; once that is known, one more is enough.
 fn ask(client: &BaseProducer<Context>, topic: &str, within: Duration) -> Result<Metadata, KafkaError> {
     let deadline = clock::uptime() + within;
+    // It may want a token first.
+    client.poll(Duration::from_millis(10));
     loop {
         let known = client.context().heard().is_some_and(|(code, _)| tells(code));
         let left = deadline.saturating_sub(clock::uptime());
@@ -136,6 +138,10 @@ async fn limit(settings: &Settings, topic: &str, within: Duration) -> Result<u64
     let unknown = |fault: String| {
         format!("max.message.bytes of topic {topic} is not known ({fault}); allow DescribeConfigs on it")
     };
+    // librdkafka's client for such questions is given no token by rust-rdkafka.
+    if settings.oauth().is_some() {
+        return Err(unknown("it can't be asked for with OAUTHBEARER".into()));
+    }
     let config = config::client(settings).map_err(|fault| fault.to_string())?;
     let admin: AdminClient<DefaultClientContext> =
         AdminClient::from_config_and_context(&config, DefaultClientContext).map_err(|fault| open(&fault))?;
@@ -173,6 +179,10 @@ pub(super) fn sentence(settings: &Settings, topic: &str, code: RDKafkaErrorCode,
         }
         Code::ClusterAuthorizationFailed => {
             format!("{brokers} refuse an idempotent producer; allow IdempotentWrite on the cluster to this user")
+        }
+        // librdkafka's own words for a token that we could not get.
+        Code::Authentication if reason.contains("OAUTHBEARER token") => {
+            format!("no token for {brokers} ({reason}); correct sasl, or see to its endpoint: it is asked again")
         }
         Code::Authentication | Code::SaslAuthenticationFailed => {
             format!("{brokers} refuse our credentials ({reason}); correct sasl or tls, its files are read again")

@@ -64,7 +64,7 @@ impl Line {
     /// Makes the producer; asks no broker.
     pub fn open(topics: &Arc<Topics>, config: &ClientConfig, batch_bytes: u64) -> Result<Line, String> {
         let credentials = topics.settings().credentials();
-        let context = Context::default();
+        let context = Context::of(topics.settings());
         let producer = ThreadedProducer::from_config_and_context(config, context.clone());
         let producer = Some(producer.map_err(|fault| open(&fault))?);
         Ok(Line { producer, context, topics: topics.clone(), batch_bytes, credentials })

@@ -1,6 +1,6 @@
 //! What each section refuses for reasons of its own.
 
-use jumpstream::config::{Config, Environment, Sink};
+use jumpstream::config::{Config, Environment, Sasl, Sink};
 
 use super::{KAFKA, account, check, kafka, only_account, parse, with};
 
@@ -116,6 +116,34 @@ fn a_kafka_sink_checks_its_brokers_topic_and_tls() {
     let text = kafka("sasl: {mechanism: PLAIN, username: u, password: {file: /p}}");
     let (_, warnings) = Config::parse("c.yaml", &text, &Environment::new()).expect("sound");
     assert!(warnings[0].problem.contains("unencrypted"), "{warnings:?}");
+}
+
+#[test]
+fn each_mechanism_has_its_own_keys() {
+    let sasl = |keys: &str| kafka(&format!("tls: {{}}, sasl: {{mechanism: {keys}}}"));
+    let token = |keys: &str| sasl(&format!("OAUTHBEARER, {keys}"));
+    let who = "client_id: c, client_secret: {file: /s}";
+    for name in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        assert!(parse(&sasl(&format!("{name}, username: u, password: {{file: /p}}"))).is_ok());
+        check(&sasl(&format!("{name}, username: u")), &format!("missing, which {name} wants"), "password: {file: ");
+        check(
+            &sasl(&format!("{name}, username: u, password: {{file: /p}}, scope: s")),
+            &format!("{name} has no `scope`"),
+            "delete it",
+        );
+    }
+    let config =
+        parse(&token(&format!("token_endpoint: \"https://login.example.com/token\", {who}, scope: k"))).unwrap();
+    let Sink::Kafka(kafka) = &config.sinks[0] else { panic!("{config:?}") };
+    let Some(Sasl::Token { endpoint, client_id, scope, ca, .. }) = &kafka.sasl else { panic!("{kafka:?}") };
+    assert_eq!((endpoint.as_str(), client_id.as_str()), ("https://login.example.com/token", "c"));
+    assert_eq!((scope.as_deref(), ca), (Some("k"), &None));
+    check(&token(who), "missing, which OAUTHBEARER wants", "token_endpoint: https://");
+    check(&token(&format!("token_endpoint: \"http://a.example.com\", {who}")), "http beyond loopback", "use https");
+    check(&token(&format!("token_endpoint: \"https://u:p@a\", {who}")), "password in a URL", "client_secret");
+    check(&token(&format!("token_endpoint: token, {who}")), "expected an https URL, found `token`", "https://");
+    check(&token(&format!("token_endpoint: \"https://a\", {who}, username: u")), "has no `username`", "delete it");
+    assert!(parse(&token(&format!("token_endpoint: \"http://127.0.0.1:8080/token\", {who}"))).is_ok());
 }
 
 #[test]

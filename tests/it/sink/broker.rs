@@ -25,8 +25,8 @@ fn settings(kafka: &Kafka, listener: Listener, topic: &str) -> Settings {
     }
 }
 
-fn sasl(password: Password) -> Option<Sasl> {
-    Some(Sasl { mechanism: Mechanism::Plain, username: USER.into(), password })
+fn sasl(mechanism: Mechanism, password: Password) -> Option<Sasl> {
+    Some(Sasl::Password { mechanism, username: USER.into(), password })
 }
 
 async fn deliver(sink: &KafkaSink, records: &[Record]) -> Vec<jumpstream::sink::Refused> {
@@ -61,13 +61,15 @@ async fn every_door_of_a_broker_is_entered() {
         certificate: Some(certificates.client_certificate()),
         key: Some(certificates.client_key()),
     });
-    let password = || sasl(Password::Text(PASSWORD.to_owned().into()));
+    let password = |mechanism| sasl(mechanism, Password::Text(PASSWORD.to_owned().into()));
     let doors = [
         (Listener::Plain, None, None),
         (Listener::Tls, tls.clone(), None),
         (Listener::MutualTls, mutual, None),
-        (Listener::Sasl, None, password()),
-        (Listener::SaslTls, tls, password()),
+        (Listener::Sasl, None, password(Mechanism::Plain)),
+        (Listener::Sasl, None, password(Mechanism::ScramSha256)),
+        (Listener::Sasl, None, password(Mechanism::ScramSha512)),
+        (Listener::SaslTls, tls, password(Mechanism::ScramSha512)),
     ];
     for (listener, tls, sasl) in doors {
         let topic = unique("door");
@@ -86,7 +88,7 @@ async fn a_refused_password_is_told_and_heals_when_its_file_changes() {
     kafka.create_topic(&topic, 1, &[]).await;
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "hunter2\n").unwrap();
-    let sasl = sasl(Password::File(secret.path().into()));
+    let sasl = sasl(Mechanism::Plain, Password::File(secret.path().into()));
     let sink = Arc::new(KafkaSink::new(Settings { sasl, ..settings(kafka, Listener::Sasl, &topic) }).unwrap());
     let records = records(0..10);
     let delivery = tokio::spawn({

@@ -405,7 +405,7 @@ fn a_property_of_the_users_replaces_our_tuning_under_either_name() {
 
 #[test]
 fn settings_show_no_password() {
-    let sasl = Sasl {
+    let sasl = Sasl::Password {
         mechanism: Mechanism::Plain,
         username: "jumpstream".into(),
         password: Password::Text("hunter2".to_owned().into()),

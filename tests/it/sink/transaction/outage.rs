@@ -79,22 +79,39 @@ async fn records_whose_answers_are_lost_are_there_once_after_an_abort() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_amid_lost_answers_loses_no_other_record() {
     let Some(kafka) = Kafka::shared("a refusal amid lost answers").await else { return };
-    let place = Place { events: unique("tx-compacted"), ledger: unique("tx-ledger"), id: unique("tx-id") };
-    kafka.create_topic(&place.events, 3, &[("cleanup.policy", "compact")]).await;
-    kafka.create_topic(&place.ledger, 2, &[]).await;
+    let place = Place::make(kafka).await;
+    let strict = unique("tx-strict");
+    // Takes no record without a key.
+    kafka.create_topic(&strict, 1, &[("cleanup.policy", "compact")]).await;
     let proxy = Proxy::before(&kafka.bootstrap()).await;
-    let owner = place.owner(&proxy.address()).await;
-    for round in 0..10 {
-        let numbers = round * 1_000..(round + 1) * 1_000;
+    // The refusal comes before the records are sent again whose answers were lost.
+    let properties = BTreeMap::from(
+        [("retry.backoff.ms", "1000"), ("reconnect.backoff.ms", "1")]
+            .map(|(property, value)| (property.to_owned(), value.to_owned())),
+    );
+    let settings = Settings { properties, ..settings(&proxy.address(), &place.events) };
+    let usual = vec![place.events.clone(), place.ledger.clone(), strict.clone()];
+    let owner = Transactions::new(Topics::new(settings), &*place.id, usual).unwrap();
+    owner.open(DEADLINE).await.unwrap();
+    for round in 0..3 {
+        let numbers = round * 100..(round + 1) * 100;
         let values: Vec<String> = numbers.clone().map(value).collect();
-        let poisoned = |index| match place.message(&values, index) {
-            outgoing if index == 990 => Outgoing { key: None, ..outgoing },
-            outgoing => outgoing,
+        let poisoned = |index| {
+            if index < 101 {
+                return place.message(&values, index);
+            }
+            let deadline = std::time::Instant::now() + DEADLINE;
+            while !proxy.has_lost() {
+                assert!(std::time::Instant::now() < deadline, "no record was answered");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let (topic, value) = (strict.as_str().into(), Some(b"no key".as_slice()));
+            Outgoing { topic, partition: None, key: None, value, headers: OwnedHeaders::new() }
         };
         proxy.lose(PRODUCE, Mode::Open);
-        match owner.commit(1_001, poisoned).await {
+        match owner.commit(102, poisoned).await {
             Ok(Outcome::Refused(refused)) => {
-                assert_eq!(refused.iter().map(|each| each.index).collect::<Vec<_>>(), [990])
+                assert_eq!(refused.iter().map(|each| each.index).collect::<Vec<_>>(), [101])
             }
             Ok(Outcome::Committed) => panic!("not refused"),
             Err(lost) => {
@@ -104,7 +121,7 @@ async fn a_refusal_amid_lost_answers_loses_no_other_record() {
         }
         // What the owner does with the rest.
         commit_somehow(&place, kafka, &owner, numbers).await;
-        place.holds(kafka, 0..(round + 1) * 1_000, round + 1).await;
+        place.holds(kafka, 0..(round + 1) * 100, round + 1).await;
     }
 }
 
