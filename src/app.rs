@@ -49,6 +49,7 @@ pub struct App {
 /// What every stream uses.
 struct Shared {
     roster: Roster,
+    watchdog: cluster::Watchdog,
     metrics: Metrics,
     board: Board,
     settings: crate::plan::Settings,
@@ -137,6 +138,10 @@ impl App {
         let code = tokio::select! {
             code = end => code,
             code = first_fault(&mut homes) => code,
+            partition = self.shared.watchdog.stuck() => {
+                tracing::error!(partition, "a partition's loop stands still; leaving it to another replica");
+                ExitCode::Failed
+            }
         };
         ends.send_replace(true);
         side.abort_all();

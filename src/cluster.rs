@@ -18,7 +18,6 @@
 mod context;
 mod holding;
 mod member;
-mod placement;
 mod pulse;
 mod session;
 mod standing;
@@ -32,7 +31,6 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
 use member::{Command, Member};
-pub use placement::{HASH, partition_of, share};
 pub use pulse::{Pulse, STUCK, Watchdog};
 use standing::Standing;
 

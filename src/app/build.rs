@@ -66,6 +66,7 @@ impl App {
                 settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },
                 start: config.poll.start,
                 roster,
+                watchdog: crate::cluster::Watchdog::default(),
                 idle_save,
             }),
             server,

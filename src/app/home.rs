@@ -21,6 +21,8 @@ use crate::stream;
 
 /// Rising pauses between tenures that were given up.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(30);
+/// How often the watchdog hears that this loop turns.
+const BEAT: Duration = Duration::from_secs(10);
 /// A tenure of this length was no failure of its beginning.
 const LASTING: Duration = Duration::from_secs(60);
 
@@ -91,8 +93,11 @@ impl Home {
             streams.spawn(seat.run(&self.shared, route, &ends));
         }
         let mut shutdown = self.shutdown.clone();
+        let pulse = self.shared.watchdog.listen(self.number);
+        let mut beat = tokio::time::interval(BEAT);
         let ended = loop {
             tokio::select! {
+                _ = beat.tick() => pulse.beat(),
                 _ = shutdown.wait_for(|ends| *ends) => break Ended::ToldTo,
                 end = self.tenure.over(self.number) => break Ended::Tenure(end),
                 Some(seat) = self.seats.recv() => {

@@ -69,7 +69,7 @@ impl State {
             None => (variants[0].name, Section::unwritten(root.reader, "state", variants[0].keys)),
         };
         match (name, transactional) {
-            ("kafka", true) => Self::kafka(&section),
+            ("kafka", true) => Self::kafka(&section, sinks?),
             ("kafka", false) => {
                 // Else the sinks' own faults are told first.
                 sinks?;
@@ -95,8 +95,14 @@ impl State {
         }
     }
 
-    fn kafka(section: &Section) -> Option<State> {
+    fn kafka(section: &Section, sinks: &[Sink]) -> Option<State> {
         let topic = sink::topic(section, "topic");
+        if let Some(topic) = &topic
+            && sinks.iter().any(|sink| matches!(sink, Sink::Kafka(kafka) if kafka.topic == *topic))
+        {
+            section.fault("topic", "the events' own topic", "choose another, such as `jumpstream.ledger`");
+            return None;
+        }
         let partitions = section.integer("partitions");
         let group = section.text("group");
         Some(State::Kafka { topic: topic?, partitions: u32::try_from(partitions?).ok()?, group: group? })
