@@ -265,7 +265,10 @@ impl Tenure for Grouped {
                     let why = untaken.to_string();
                     tracing::debug!(partition = home, "not taken over: {why}");
                     self.busy().entry(home).or_default().waiting = Some(why);
-                    tokio::time::sleep(pauses.pause()).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pauses.pause()) => {}
+                        _ = self.until_over(home, term) => self.release(home),
+                    }
                 }
                 None => {
                     pauses.reset();
