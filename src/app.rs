@@ -68,6 +68,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    #[error("the thread that keeps our place in the group has ended; start again")]
+    Membership,
     #[error(transparent)]
     Server(#[from] server::Error),
     #[error(transparent)]

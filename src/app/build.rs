@@ -25,8 +25,6 @@ use crate::telemetry::status::{Board, Replica};
 
 /// How often a checkpoint that holds no event is saved.
 const IDLE_SAVE: Duration = Duration::from_secs(60);
-/// The same where those of all streams are written together.
-const IDLE_SAVE_TOGETHER: Duration = Duration::from_secs(300);
 /// How long one try to reach the brokers may take.
 const REACH: Duration = Duration::from_secs(10);
 
@@ -49,11 +47,7 @@ impl App {
             let (tenure, roster) = (tenure.clone(), roster.clone());
             board.replica(Arc::new(move || Some(replica(&*tenure, &roster))));
         }
-        let idle_save = match (&config.state, eager) {
-            (config::State::Kafka { .. }, _) => IDLE_SAVE_TOGETHER,
-            (_, true) => Duration::ZERO,
-            (_, false) => IDLE_SAVE,
-        };
+        let idle_save = if eager { Duration::ZERO } else { IDLE_SAVE };
 
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
         let reached = kafka.filter(|_| !matches!(config.state, config::State::Kafka { .. }));

@@ -52,19 +52,22 @@ impl Home {
             let ended = self.run(&route, &mut seated).await;
             drop(route);
             self.tenure.release(self.number);
-            match ended? {
+            let why = match ended? {
                 Ended::ToldTo => return Ok(()),
-                Ended::Tenure(_) => pauses.reset(),
-                Ended::GivenUp(error) => {
-                    tracing::warn!(partition = self.number, "given up, to be taken over anew: {error}");
-                    if crate::clock::uptime().saturating_sub(begun) > LASTING {
-                        pauses.reset();
-                    }
-                    let mut shutdown = self.shutdown.clone();
-                    if stream::or_end(&mut shutdown, tokio::time::sleep(pauses.pause())).await.is_none() {
-                        return Ok(());
-                    }
+                Ended::Tenure(End::Handover | End::Lost) => {
+                    pauses.reset();
+                    continue;
                 }
+                Ended::Tenure(End::Broken) => "nothing can be committed any more".to_owned(),
+                Ended::GivenUp(error) => error.to_string(),
+            };
+            tracing::warn!(partition = self.number, "given up, to be taken over anew: {why}");
+            if crate::clock::uptime().saturating_sub(begun) > LASTING {
+                pauses.reset();
+            }
+            let mut shutdown = self.shutdown.clone();
+            if stream::or_end(&mut shutdown, tokio::time::sleep(pauses.pause())).await.is_none() {
+                return Ok(());
             }
         }
     }
@@ -115,10 +118,14 @@ impl Home {
         match ended {
             Ended::ToldTo | Ended::Tenure(End::Handover) => {
                 // What doesn't end in time is dropped, as in a crash.
-                let drained = tokio::time::timeout(self.tenure.drain(), drain(&mut streams)).await;
-                drained.unwrap_or(Ok(()))?;
+                let finish = async {
+                    drain(&mut streams).await?;
+                    self.tenure.finish(self.number).await;
+                    Ok::<_, Error>(())
+                };
+                tokio::time::timeout(self.tenure.drain(), finish).await.unwrap_or(Ok(()))?;
             }
-            Ended::Tenure(End::Lost) | Ended::GivenUp(_) => {}
+            Ended::Tenure(End::Lost | End::Broken) | Ended::GivenUp(_) => {}
         }
         streams.shutdown().await;
         Ok(ended)

@@ -135,18 +135,21 @@ async fn settings(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
     let topic = &ledgers.options.topic;
     let asked = admin(ledgers)?;
     let options = AdminOptions::new().request_timeout(Some(ASK));
+    let unknown = format!("the settings of ledger topic {topic} are not known; allow DescribeConfigs on it");
     let found = asked.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
     let Some(Ok(found)) = found.ok().and_then(|mut found| found.pop()) else {
-        return Ok(vec![format!("the settings of ledger topic {topic} are not known; allow DescribeConfigs on it")]);
+        return Ok(vec![unknown]);
     };
-    let value = |name: &str| found.get(name).and_then(|entry: &ConfigEntry| entry.value.clone()).unwrap_or_default();
-    if value("cleanup.policy") != "compact" {
+    let value = |name: &str| found.get(name).and_then(|entry: &ConfigEntry| entry.value.clone());
+    // Brokers that don't allow the question answer it with nothing.
+    let Some(policy) = value("cleanup.policy") else { return Ok(vec![unknown]) };
+    if policy != "compact" {
         return Err(Untaken::NotNow(format!(
-            "ledger topic {topic} has cleanup.policy {}, which would forget what was delivered; set it: kafka-configs.sh \
-             --alter --topic {topic} --add-config cleanup.policy=compact",
-            value("cleanup.policy")
+            "ledger topic {topic} has cleanup.policy {policy}, which would forget what was delivered; set it: \
+             kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=compact"
         )));
     }
+    let value = |name: &str| value(name).unwrap_or_default();
     let larger = |(name, wanted): &&(&str, &str)| {
         let number = |text: &str| text.parse::<u64>().unwrap_or(0);
         *name != "cleanup.policy" && number(&value(name)) > number(wanted)
@@ -266,7 +269,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + 
 }
 
 fn words(topic: &str, error: &KafkaError) -> String {
-    format!("topic {topic}: {error}")
+    match error.rdkafka_error_code() {
+        Some(Code::GroupAuthorizationFailed) => {
+            format!("the brokers refuse to let us read topic {topic}; allow Describe on our groups to this user")
+        }
+        Some(Code::TopicAuthorizationFailed) => {
+            format!("the brokers refuse topic {topic} to us; allow Read and Describe on it to this user")
+        }
+        _ => format!("topic {topic}: {error}"),
+    }
 }
 
 fn refusal(topic: &str, code: Code) -> String {
