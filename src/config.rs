@@ -9,6 +9,7 @@
 //! Every key of the contract is known; what isn't built yet is refused by name, with what to use meanwhile.
 
 pub mod account;
+mod clash;
 pub mod dead_letter;
 mod environment;
 pub mod fault;
@@ -112,7 +113,10 @@ impl Config {
             faults: vec![fault],
             warnings: Vec::new(),
         })?;
-        check(&file, &text, environment, |inputs, reader| inputs.iter().for_each(|input| look_for(input, reader)))
+        check(&file, &text, environment, |inputs, reader| {
+            inputs.iter().for_each(|input| look_for(input, reader));
+            clash::look(path, inputs, reader);
+        })
     }
 
     /// As [`Self::load`], of text that is called `file` in messages; touches no disk.
@@ -189,13 +193,13 @@ fn read_file(path: &Path) -> Result<String, Fault> {
 
 fn look_for(input: &read::Input, reader: &Reader) {
     let opened = std::fs::metadata(&input.path).and_then(|metadata| match metadata.is_file() {
-        true => std::fs::File::open(&input.path).map(|_| true),
-        // Opening a pipe would wait for its writer.
-        false => Ok(!metadata.is_dir()),
+        true => std::fs::File::open(&input.path).map(|_| None),
+        // Read again and again, which a pipe can't be, and opening one would wait for its writer.
+        false => Ok(Some(if metadata.is_dir() { "is a directory" } else { "is no regular file" })),
     });
     let problem = match opened {
-        Ok(true) => return,
-        Ok(false) => "is a directory".into(),
+        Ok(None) => return,
+        Ok(Some(problem)) => problem.into(),
         Err(error) => format!("can't be read: {error}"),
     };
     let problem = format!("{} {problem}", value::shown(&input.path.display().to_string()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::key::{Choice, Key, Kind, Presence, Variant};
-use super::read::Section;
+use super::read::{Input, Section};
 
 pub(super) const VARIANTS: &[Variant] =
     &[Variant { name: "sqlite", keys: SQLITE }, Variant { name: "kafka", keys: KAFKA }];
@@ -55,6 +55,13 @@ impl State {
             Some(node) => Section::of_type(root.reader, "state", node, VARIANTS)?.1,
             None => Section::unwritten(root.reader, "state", SQLITE),
         };
+        let item = section.item("path")?;
+        // SQLite's and ours, which are written like the file itself.
+        for suffix in ["-wal", "-shm", ".lock"] {
+            let (place, key) = (item.place.clone(), format!("{}{suffix}", item.key));
+            let path = PathBuf::from(format!("{}{suffix}", item.text));
+            section.reader.outputs.borrow_mut().push(Input { place, key, path });
+        }
         Some(State::Sqlite { path: section.output("path")? })
     }
 }
