@@ -1,8 +1,8 @@
 //! The ledger topic's entries: any state of compaction folds into the ledger, and what a restart reads stays small.
 
 mod bound;
-mod format;
 mod fold;
+mod format;
 mod log;
 mod size;
 

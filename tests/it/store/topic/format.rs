@@ -41,9 +41,11 @@ fn any_commit(rng: &mut Rng) -> Checkpoint {
         first_run: Time::from_nanos(any_number(rng)),
         start: Time::from_nanos(any_number(rng)),
         edge: rng.bool().then(|| Time::from_nanos(any_number(rng))),
-        coverage: Coverage::of(ranges.iter().map(|from| {
-            Time::from_nanos(*from)..Time::from_nanos(from.saturating_add(rng.i64(1..1_000_000_000_000)))
-        })),
+        coverage: Coverage::of(
+            ranges.iter().map(|from| {
+                Time::from_nanos(*from)..Time::from_nanos(from.saturating_add(rng.i64(1..1_000_000_000_000)))
+            }),
+        ),
         hours: delivered.keys().map(|minute| (hour_of(*minute), any_total(rng))).collect(),
         delivered,
         forgotten: Vec::new(),
