@@ -36,10 +36,18 @@ impl App {
         let (metrics, board) = (Metrics::new(), Board::new());
         // First of all, so that a taken port leaves no file behind.
         let server = bind(&config, &metrics, &board).await?;
+        // Before the sinks: whoever holds the state holds them too.
+        let store = match &config.state {
+            config::State::Sqlite { path } => Some(SqliteStore::open(path)?),
+            config::State::Kafka { .. } => None,
+        };
         let kafka = kafka_settings(&config)?;
         let outlets = Outlets::open(&config, &kafka)?;
         outlets.report(&board);
-        let tenure = tenure(&config, &kafka, outlets, (&board, &metrics))?;
+        let tenure: Arc<dyn Tenure> = match store {
+            Some(store) => permanent(store, outlets, &board),
+            None => grouped(&config, &kafka, outlets, (&board, &metrics))?,
+        };
         let troubled = tenure.clone();
         board.trouble("kafka", Arc::new(move || troubled.trouble()));
         let roster = Roster::default();
@@ -154,43 +162,45 @@ pub(crate) fn ledgers(config: &Config) -> Result<store::kafka::Ledgers, Error> {
     Ok(store::kafka::Ledgers::new(options))
 }
 
-/// Whose the streams are: ours as long as we live, or the group's to give.
-fn tenure(
+/// All streams are ours for as long as we live.
+fn permanent(store: SqliteStore, outlets: Outlets, board: &Board) -> Arc<dyn Tenure> {
+    let Outlets { sinks, dead_letters } = outlets;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let troubled = store.clone();
+    board.trouble("state", Arc::new(move || troubled.trouble()));
+    let dead_letters = dead_letters.map(Burial::Before);
+    Arc::new(Permanent(Arc::new(Route { sinks, dead_letters, store, transaction: None })))
+}
+
+/// The streams are the group's to give.
+fn grouped(
     config: &Config,
     kafka: &Option<kafka::Settings>,
     outlets: Outlets,
     (board, metrics): (&Board, &Metrics),
 ) -> Result<Arc<dyn Tenure>, Error> {
-    let Outlets { sinks, dead_letters } = outlets;
-    match &config.state {
-        config::State::Sqlite { path } => {
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path)?);
-            let troubled = store.clone();
-            board.trouble("state", Arc::new(move || troubled.trouble()));
-            let dead_letters = dead_letters.map(Burial::Before);
-            Ok(Arc::new(Permanent(Arc::new(Route { sinks, dead_letters, store, transaction: None }))))
-        }
-        config::State::Kafka { topic, partitions, group } => {
-            let (ledgers, settings) = (ledgers(config)?, kafka.clone());
-            let client = move || match &settings {
-                Some(settings) => settings.client().map_err(|fault| fault.to_string()),
-                None => Err("there is no Kafka sink".to_owned()),
-            };
-            Ok(Arc::new(Grouped {
-                ledgers,
-                partitions: *partitions,
-                sinks,
-                dead_letters,
-                dead_letters_within: matches!(config.dead_letter, Some(config::DeadLetter::Topic(_))),
-                client: Arc::new(client),
-                topic: topic.clone(),
-                group: group.clone(),
-                board: board.clone(),
-                metrics: metrics.clone(),
-                state: Default::default(),
-            }))
-        }
-    }
+    let (ledgers, settings) = (ledgers(config)?, kafka.clone());
+    let (topic, partitions, group) = match &config.state {
+        config::State::Kafka { topic, partitions, group } => (topic.clone(), *partitions, group.clone()),
+        config::State::Sqlite { .. } => Default::default(),
+    };
+    let client = move || match &settings {
+        Some(settings) => settings.client().map_err(|fault| fault.to_string()),
+        None => Err("there is no Kafka sink".to_owned()),
+    };
+    Ok(Arc::new(Grouped {
+        ledgers,
+        partitions,
+        sinks: outlets.sinks,
+        dead_letters: outlets.dead_letters,
+        dead_letters_within: matches!(config.dead_letter, Some(config::DeadLetter::Topic(_))),
+        client: Arc::new(client),
+        topic,
+        group,
+        board: board.clone(),
+        metrics: metrics.clone(),
+        state: Default::default(),
+    }))
 }
 
 /// A Kafka sink's settings, its password read.

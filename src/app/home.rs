@@ -123,7 +123,13 @@ impl Home {
                     self.tenure.finish(self.number).await;
                     Ok::<_, Error>(())
                 };
-                tokio::time::timeout(self.tenure.drain(), finish).await.unwrap_or(Ok(()))?;
+                let patience = self.tenure.drain();
+                match tokio::time::timeout(patience, finish).await {
+                    Ok(finished) => finished?,
+                    Err(_) => tracing::warn!(
+                        "a sink still waits after {patience:?}; what it did not acknowledge is delivered after the next start"
+                    ),
+                }
             }
             Ended::Tenure(End::Lost | End::Broken) | Ended::GivenUp(_) => {}
         }

@@ -36,6 +36,8 @@ fn used() -> Metrics {
     organization.sink("kafka").delivered(Delivery::Late, 9);
     metrics.lateness(Some("sso"), Duration::from_secs(7));
     drop(metrics.commit_timer());
+    metrics.set_partitions_owned(2);
+    metrics.set_streams_owned(5);
     metrics
 }
 

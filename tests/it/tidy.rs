@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The house from the roof down: a module and those it may `use`. Every arrow points down the list, so there is no ring.
+/// The house from the roof down: a module and those it may `use`. Every arrow but [`UP`] points down the list, so there is no other ring.
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("main",      &["cli", "exit_code"]),
@@ -12,16 +12,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("app",       &["emulator", "stream", "commit", "cluster", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock", "exit_code"]),
     // An imitation of the API that shared our code would share our mistakes.
     ("emulator",  &[]),
-    ("stream",    &["commit", "telemetry", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock"]),
-    ("commit",    &["sink", "store", "ledger", "record", "retry", "clock"]),
+    ("stream",    &["fail_point", "commit", "telemetry", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock"]),
+    ("commit",    &["sink", "store", "ledger", "record", "retry", "clock", "fail_point"]),
     // Knows partitions; the app brings its client's configuration and says whose they are.
     ("cluster",   &["clock"]),
     ("server",    &["telemetry", "clock"]),
     ("config",    &["record", "quote", "clock"]),
     ("telemetry", &["sink", "record", "quote", "clock"]),
-    ("sink",      &["record", "event", "retry", "quote", "clock"]),
+    ("sink",      &["record", "event", "retry", "quote", "clock", "fail_point"]),
     // The ledger topic implements `commit`'s trait over the Kafka sink's producer.
-    ("store",     &["commit", "sink", "ledger", "record", "retry", "clock"]),
+    ("store",     &["commit", "sink", "ledger", "record", "retry", "clock", "fail_point"]),
     ("source",    &["event", "retry", "quote", "clock"]),
     ("plan",      &["ledger", "record", "event", "clock"]),
     ("ledger",    &["record", "event", "clock"]),
@@ -31,7 +31,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("quote",     &[]),
     ("clock",     &[]),
     ("exit_code", &[]),
+    ("fail_point", &[]),
 ];
+
+/// The one arrow up: the ledger topic implements `commit`'s trait, since only there records and ledger are one.
+const UP: &[(&str, &str)] = &[("store", "commit")];
 
 /// Knows the traits only: the front doors, not what is inside.
 const TRAITS_ONLY: &[(&str, &[&str])] = &[("commit", &["sink", "store"])];
@@ -368,7 +372,7 @@ fn every_arrow_points_down() {
     let row = |module: &str| ARROWS.iter().position(|(from, _)| *from == module);
     for (place, (from, targets)) in ARROWS.iter().enumerate() {
         for to in *targets {
-            assert!(row(to).is_some_and(|below| below > place), "{from} → {to}");
+            assert!(UP.contains(&(*from, *to)) || row(to).is_some_and(|below| below > place), "{from} → {to}");
         }
     }
 }
