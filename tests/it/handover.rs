@@ -33,7 +33,7 @@ fn the_committed_records_are_the_truth_each_once() {
 #[test]
 fn each_broken_protocol_is_seen() {
     for fault in Fault::BROKEN {
-        let mut seeds = random::seeds(3_000, 3_000).enumerate();
+        let mut seeds = random::seeds(10_000, 10_000).enumerate();
         let wrong = |seed| World::new(seed, fault).run().err().filter(|wrong| !matches!(wrong, Wrong::Stuck(_)));
         match seeds.find_map(|(tries, seed)| Some((tries, wrong(seed)?))) {
             Some((tries, wrong)) => println!("{fault:?}: seen after {tries} schedules: {wrong}"),
