@@ -285,7 +285,7 @@ fn dead_letters(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Opti
     Ok(match (&config.dead_letter, kafka, &config.state) {
         (Some(config::DeadLetter::File(path)), _, _) => Some(Arc::new(FileDeadLetters::open(path)?)),
         (Some(config::DeadLetter::Topic(topic)), Some(kafka), config::State::Sqlite { .. }) => {
-            let settings = kafka::Settings { topic: topic.clone(), ..kafka.clone() };
+            let settings = kafka::Settings { topic: topic.as_str().into(), ..kafka.clone() };
             Some(Arc::new(KafkaDeadLetters::new(settings)?))
         }
         // The configuration lets no topic through without a Kafka sink.

@@ -69,7 +69,7 @@ impl State {
             None => (variants[0].name, Section::unwritten(root.reader, "state", variants[0].keys)),
         };
         match (name, transactional) {
-            ("kafka", true) => Self::kafka(&section),
+            ("kafka", true) => Self::kafka(&section, sinks?),
             ("kafka", false) => {
                 // Else the sinks' own faults are told first.
                 sinks?;
@@ -95,8 +95,18 @@ impl State {
         }
     }
 
-    fn kafka(section: &Section) -> Option<State> {
+    fn kafka(section: &Section, sinks: &[Sink]) -> Option<State> {
         let topic = sink::topic(section, "topic");
+        // With a template an event's service could otherwise name the ledger.
+        let is_events = |topic: &String| {
+            sinks
+                .iter()
+                .any(|sink| matches!(sink, Sink::Kafka(kafka) if kafka.exactly_once && kafka.topic.may_be(topic)))
+        };
+        if topic.as_ref().is_some_and(is_events) {
+            section.fault("topic", "events may go to this topic too", "choose another, such as `jumpstream.ledger`");
+            return None;
+        }
         let partitions = section.integer("partitions");
         let group = section.text("group");
         Some(State::Kafka { topic: topic?, partitions: u32::try_from(partitions?).ok()?, group: group? })

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use rdkafka::message::{Header, OwnedHeaders};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::record::destination::Destination;
 use crate::record::{DeadLetter, Instants, Key, Record};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
 pub use inspect::{Inspection, Topic, inspect};
@@ -40,7 +41,7 @@ pub use transaction::{Lost, Outcome, Transactions};
 pub struct Settings {
     /// `host:port` each; the first that answers names the others.
     pub brokers: Vec<String>,
-    pub topic: String,
+    pub topic: Destination,
     pub key: Key,
     pub tls: Option<Tls>,
     pub sasl: Option<Sasl>,
@@ -141,7 +142,8 @@ impl Settings {
             headers = headers.insert(Header { key: "ledger", value: Some(ledger) });
         }
         let key = record.key(self.key).map(str::as_bytes);
-        Outgoing { topic: self.topic.as_str().into(), partition: None, key, value: Some(&record.value), headers }
+        let (topic, fallback) = (self.topic.of(record), self.topic.fallback());
+        Outgoing { topic, fallback, partition: None, key, value: Some(&record.value), headers }
     }
 
     /// The message that a dead letter becomes; it has no key.
@@ -149,7 +151,7 @@ impl Settings {
         let headers = letter.all_headers().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value.as_ref()) })
         });
-        Outgoing { topic: topic.into(), partition: None, key: None, value: Some(&letter.value), headers }
+        Outgoing { headers, ..Outgoing::to(topic, None, Some(&letter.value)) }
     }
 
     fn oauth(&self) -> Option<&OAuth> {
@@ -207,7 +209,9 @@ impl Sink for KafkaSink {
 impl DeadLetters for KafkaDeadLetters {
     async fn bury(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         let settings = self.0.settings();
-        let message = |index: usize| settings.dead_letter(&settings.topic, &letters[index]);
+        // Always one topic.
+        let topic = settings.topic.known().unwrap_or_default();
+        let message = |index: usize| settings.dead_letter(topic, &letters[index]);
         let refused = self.0.publish(letters.len(), message).await;
         match refused.into_iter().next() {
             None => Ok(()),

@@ -116,7 +116,8 @@ impl Ledgers {
     }
 
     fn producer(&self, id: &str) -> Result<Transactions, Error> {
-        let usual = [Some(self.events()), Some(self.options.topic.clone()), self.options.dead_letters.clone()];
+        let events = self.options.settings.topic.known().map(str::to_owned);
+        let usual = [events, Some(self.options.topic.clone()), self.options.dead_letters.clone()];
         Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
             .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })
     }
@@ -129,7 +130,7 @@ impl Ledgers {
 
     /// Where the events go, in words.
     fn events(&self) -> String {
-        self.options.settings.topic.clone()
+        self.options.settings.topic.to_string()
     }
 
     fn stuck(&self, number: u32, offset: i64) -> String {

@@ -1,9 +1,11 @@
 //! The sinks: what they write, what they wait for, and that nothing is lost meanwhile.
 
 mod broker;
+mod destination;
 mod file;
 mod kafka;
 mod proxy;
+mod rotation;
 mod stdout;
 mod token;
 mod transaction;

@@ -40,6 +40,8 @@ struct State {
     /// When the client last complained of a connection or a request.
     unrest: Option<Duration>,
     renumbers: bool,
+    /// Topics that the transaction may not write to.
+    denied: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +95,14 @@ impl Context {
 
     /// A transaction begins.
     pub(super) fn begin(&self) {
-        self.state().renumbers = false;
+        let mut state = self.state();
+        state.renumbers = false;
+        state.denied.clear();
+    }
+
+    /// The topics that the brokers don't let into the transaction; the records that were to go there only fall.
+    pub(super) fn denied(&self) -> Vec<String> {
+        self.state().denied.clone()
     }
 
     /// Whether the client has said that the failed transaction's abort will begin new numbers.
@@ -176,6 +185,11 @@ impl ClientContext for Context {
             _ if matches!(level, RDKafkaLogLevel::Debug) => {}
             // A transaction failed. Said nowhere else; were it ever said in other words, we would only be too careful.
             "TXNERR" => state.renumbers |= text.contains("requires epoch bump"),
+            // `Failed to add partition "topic" [0] to transaction: …`: a definite answer too.
+            "ADDPARTS" if text.contains("authorization failed") => {
+                state.denied.extend(text.split('"').nth(1).map(str::to_owned));
+            }
+            "ADDPARTS" if text.contains("not attempted") => {}
             // The coordinator isn't ready to give us an epoch.
             "GETPID" => {}
             _ => state.unrest = Some(clock::uptime()),

@@ -93,6 +93,8 @@ impl Transactions {
 
     /// Takes the id over with a new producer: what an older owner left open is aborted, and it can never commit again.
     ///
+    /// `commit` gives it up when the files of its credentials change.
+    ///
     /// Only for those who have made sure a moment ago that the id is theirs, therefore no longer than `within`
     /// (overstepped by a few seconds where brokers are silent). Dropped, it may still have taken the id over.
     pub async fn open(&self, within: Duration) -> Result<(), Lost> {
@@ -129,6 +131,9 @@ impl Transactions {
     ) -> Result<Outcome, Lost> {
         let mut slot = self.line.lock().await;
         let line = slot.take().ok_or_else(|| self.unknown("none is open"))?;
+        if self.is_outdated(&line).await {
+            return Err(self.unknown("its credentials were replaced, and a new one uses the new ones"));
+        }
         let mut wait = self.trouble.wait();
         let all: Vec<usize> = (0..count).collect();
         let outcome = self.settle(&line, &all, &message, &mut wait).await?;
@@ -137,20 +142,33 @@ impl Transactions {
         Ok(outcome)
     }
 
+    /// Whether other credentials have come that a producer can be made of.
+    async fn is_outdated(&self, line: &Arc<Line>) -> bool {
+        line.is_outdated().await
+            && match self.make(line.batch_bytes) {
+                Ok(_) => true,
+                Err(fault) => {
+                    tracing::warn!("the new credentials for {} are not used: {fault}", self.id);
+                    false
+                }
+            }
+    }
+
+    fn make(&self, batch_bytes: u64) -> Result<Line, String> {
+        let config = config::transactional(self.topics.settings(), batch_bytes, &self.id);
+        Line::open(&self.topics, &config.map_err(|fault| fault.to_string())?, batch_bytes)
+    }
+
     /// A producer that has the id; the inner error is what to wait for.
     async fn start(&self, deadline: Duration, wait: &mut Wait<'_>) -> Result<Result<Arc<Line>, String>, Lost> {
         let mut unlearnt = None;
         for topic in &self.usual {
             if let Err(fault) = self.topics.learn(topic).await {
-                unlearnt = Some(fault);
+                unlearnt = Some(fault.to_string());
                 break;
             }
         }
-        let batch_bytes = self.topics.batch_bytes();
-        let line = config::transactional(self.topics.settings(), batch_bytes, &self.id)
-            .map_err(|fault| fault.to_string())
-            .and_then(|config| Line::open(&self.topics, &config, batch_bytes));
-        let line = match line {
+        let line = match self.make(self.topics.batch_bytes()) {
             Ok(line) => Arc::new(line),
             Err(fault) => return Ok(Err(fault)),
         };
@@ -212,11 +230,17 @@ impl Transactions {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, Lost> {
         let (mut refused, mut suspects, mut again) = (Vec::new(), Vec::new(), None);
+        let denied = line.context.denied();
+        let elsewhere = self.topics.give_up_failed(&failures, &denied, message);
         for (index, code) in failures {
-            let outgoing = message(index);
+            let outgoing = self.topics.route(message(index));
             match record_fate(code, outgoing.wire_size() > line.batch_bytes) {
                 RecordFate::Refused(reason) => refused.push(self.topics.refused(index, reason, code, &outgoing)),
                 RecordFate::Suspect => suspects.push(index),
+                _ if elsewhere.contains(&index) => {}
+                RecordFate::Fell if denied.iter().any(|denied| *denied == outgoing.topic) => {
+                    again = Some((Code::TopicAuthorizationFailed, outgoing.topic));
+                }
                 RecordFate::Again => again = Some((code, outgoing.topic)),
                 RecordFate::Held | RecordFate::Fell => {}
             }
@@ -257,7 +281,8 @@ impl Transactions {
                 match verdict {
                     None => pauses.reset(),
                     Some((index, code, RecordFate::Refused(reason))) => {
-                        refused.push(self.topics.refused(index, reason, code, &message(index)));
+                        let outgoing = self.topics.route(message(index));
+                        refused.push(self.topics.refused(index, reason, code, &outgoing));
                     }
                     // Nothing is said of it yet: its number was not the expected one, after one that was refused.
                     Some(_) => break,
@@ -270,7 +295,7 @@ impl Transactions {
             }
         }
         if refused.is_empty() {
-            self.topics.lower(&message(suspects[0]).topic, line.batch_bytes);
+            self.topics.lower(&self.topics.route(message(suspects[0])).topic, line.batch_bytes);
         }
         Ok(refused)
     }
@@ -327,6 +352,9 @@ impl Transactions {
                 Fate::Ask if doubt.is_over() => {
                     return Err(self.unknown(format!("no answer to its {} within {PATIENCE:?}", doubt.what)));
                 }
+                Fate::Ask if renewable(line).await => {
+                    return Err(self.unknown("its credentials were refused and replaced"));
+                }
                 Fate::Ask => doubt.look(self, line, wait).await,
                 Fate::Again => return Ok(false),
                 Fate::Fenced | Fate::Unknown => return Err(self.lost(step, said, &words)),
@@ -336,9 +364,9 @@ impl Transactions {
 
     /// What is wrong with the connections, where that is known.
     fn heard(&self, line: &Line) -> Option<String> {
-        let settings = self.topics.settings();
+        // None of those is about a topic.
         let (code, reason) = line.context.heard().filter(|(code, _)| tells(*code))?;
-        Some(sentence(settings, &settings.topic, code, &reason))
+        Some(sentence(self.topics.settings(), "", code, &reason))
     }
 
     fn lost(&self, step: Step, said: Said, words: &str) -> Lost {
@@ -436,7 +464,7 @@ impl Doubt {
         }
         if now.saturating_sub(self.looked) > STALL {
             let asked = settings.clone();
-            match spawn_blocking(move || look(&asked, &asked.topic, LOOK)).await.map(|found| found.brokers) {
+            match spawn_blocking(move || look(&asked, None, LOOK)).await.map(|found| found.brokers) {
                 Ok(Err(fault)) => {
                     wait.until(fault);
                     self.since = clock::uptime();

@@ -165,12 +165,9 @@ async fn begin(ledgers: &Ledgers) -> Result<(), Untaken> {
     let producer = ledgers.producer(&format!("{}-begin", ledgers.options.topic))?;
     producer.open(OPEN).await.map_err(|lost| Untaken::NotNow(lost.to_string()))?;
     let (topic, entry) = (&ledgers.options.topic, ledgers.layout.entry());
-    let message = |partition: usize| Outgoing {
-        topic: topic.as_str().into(),
-        partition: Some(partition as i32),
-        key: Some(&entry.key),
-        value: entry.value.as_deref(),
-        headers: rdkafka::message::OwnedHeaders::new(),
+    let message = |partition: usize| {
+        let outgoing = Outgoing::to(topic.as_str(), Some(&entry.key), entry.value.as_deref());
+        Outgoing { partition: Some(partition as i32), ..outgoing }
     };
     match producer.commit(ledgers.options.partitions as usize, message).await {
         Ok(Outcome::Committed) => Ok(()),
@@ -201,19 +198,23 @@ async fn is_empty(ledgers: &Ledgers) -> Result<bool, Untaken> {
 
 /// Whether the events' topic holds records that were written with this ledger.
 async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
-    let (config, ledger, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone(), ledgers.events());
+    let (config, ledger) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
+    let events = ledgers.options.settings.topic.clone();
     blocking(move || {
-        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
-        let metadata = consumer.fetch_metadata(Some(&topic), ASK).map_err(|error| words(&topic, &error))?;
-        // One that is absent holds nothing of ours.
-        let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
-        for partition in 0..partitions as i32 {
-            let (low, high) =
-                consumer.fetch_watermarks(&topic, partition, ASK).map_err(|error| words(&topic, &error))?;
-            let range = (Offset::Offset(low.max(high - SEARCH)), high);
-            let ours = |headers: Option<&str>| headers == Some(&ledger);
-            if any(&consumer, &topic, partition, range, ours).map_err(|error| words(&topic, &error))? {
-                return Ok(true);
+        let words = |error| words(&events.to_string(), &error);
+        let consumer: BaseConsumer = config.create().map_err(words)?;
+        // Of a template every topic that it could have meant.
+        let one = events.known().filter(|_| !events.is_template());
+        let metadata = consumer.fetch_metadata(one, ASK).map_err(words)?;
+        // One that is absent has no partition, and holds nothing of ours.
+        for topic in metadata.topics().iter().filter(|topic| events.may_be(topic.name())) {
+            for partition in 0..topic.partitions().len() as i32 {
+                let (low, high) = consumer.fetch_watermarks(topic.name(), partition, ASK).map_err(words)?;
+                let range = (Offset::Offset(low.max(high - SEARCH)), high);
+                let ours = |headers: Option<&str>| headers == Some(&ledger);
+                if any(&consumer, topic.name(), partition, range, ours).map_err(words)? {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
