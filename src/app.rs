@@ -49,6 +49,7 @@ pub struct App {
 /// What every stream uses.
 struct Shared {
     roster: Roster,
+    watchdog: cluster::Watchdog,
     metrics: Metrics,
     board: Board,
     settings: crate::plan::Settings,
@@ -67,6 +68,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    #[error("the thread that keeps our place in the group has ended; start again")]
+    Membership,
     #[error(transparent)]
     Server(#[from] server::Error),
     #[error(transparent)]
@@ -137,6 +140,10 @@ impl App {
         let code = tokio::select! {
             code = end => code,
             code = first_fault(&mut homes) => code,
+            partition = self.shared.watchdog.stuck() => {
+                tracing::error!(partition, "a partition's loop stands still; leaving it to another replica");
+                ExitCode::Failed
+            }
         };
         ends.send_replace(true);
         side.abort_all();

@@ -61,7 +61,7 @@ pub enum Error {
     #[error("ledger topic {topic}: {source}")]
     Topic { topic: String, source: kafka::fold::Error },
     #[error(
-        "ledger topic {topic} is empty, but topic {events} holds records that were written with it: its ledgers were deleted, and starting anew would deliver again what is there; run `jumpstream state rebuild`, or choose another state.topic to begin anew"
+        "ledger topic {topic} is empty, but topic {events} holds records that were written with it: its ledgers were deleted, and starting anew would deliver again what is there; give back the topic as it was, or choose another state.topic to begin anew: what lies behind poll.start then comes again"
     )]
     Emptied { topic: String, events: String },
     #[error(

@@ -85,6 +85,12 @@ impl Stream {
         let mut report = Report::new(&self.telemetry);
         let stream = Arc::new(self);
         let ended = stream.clone().read(&mut report).await;
+        if let Err(error) = &ended
+            && error.gives_up()
+        {
+            // The whole home is: it says so once.
+            return ended;
+        }
         report.ended(&ended);
         match ended {
             Err(Error::Commit(error)) if error.is_of_one_stream() => {

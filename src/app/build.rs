@@ -8,6 +8,7 @@ use crate::app::roster::Roster;
 use crate::app::tenure::grouped::Grouped;
 use crate::app::tenure::{Permanent, Tenure};
 use crate::app::{App, Error, Shared};
+use crate::cluster;
 use crate::commit::{Burial, Route};
 use crate::config::{self, Config};
 use crate::plan;
@@ -25,8 +26,6 @@ use crate::telemetry::status::{Board, Replica};
 
 /// How often a checkpoint that holds no event is saved.
 const IDLE_SAVE: Duration = Duration::from_secs(60);
-/// The same where those of all streams are written together.
-const IDLE_SAVE_TOGETHER: Duration = Duration::from_secs(300);
 /// How long one try to reach the brokers may take.
 const REACH: Duration = Duration::from_secs(10);
 
@@ -49,11 +48,7 @@ impl App {
             let (tenure, roster) = (tenure.clone(), roster.clone());
             board.replica(Arc::new(move || Some(replica(&*tenure, &roster))));
         }
-        let idle_save = match (&config.state, eager) {
-            (config::State::Kafka { .. }, _) => IDLE_SAVE_TOGETHER,
-            (_, true) => Duration::ZERO,
-            (_, false) => IDLE_SAVE,
-        };
+        let idle_save = if eager { Duration::ZERO } else { IDLE_SAVE };
 
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
         let reached = kafka.filter(|_| !matches!(config.state, config::State::Kafka { .. }));
@@ -66,6 +61,7 @@ impl App {
                 settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },
                 start: config.poll.start,
                 roster,
+                watchdog: crate::cluster::Watchdog::default(),
                 idle_save,
             }),
             server,
@@ -177,6 +173,7 @@ fn tenure(
         }
         config::State::Kafka { topic, partitions, group } => {
             let (ledgers, settings) = (ledgers(config)?, kafka.clone());
+            let tokens = settings.as_ref().and_then(kafka::Settings::tokens);
             let client = move || match &settings {
                 Some(settings) => settings.client().map_err(|fault| fault.to_string()),
                 None => Err("there is no Kafka sink".to_owned()),
@@ -188,6 +185,7 @@ fn tenure(
                 dead_letters,
                 dead_letters_within: matches!(config.dead_letter, Some(config::DeadLetter::Topic(_))),
                 client: Arc::new(client),
+                tokens: tokens.map(|tokens| -> cluster::TokenSource { Arc::new(move || tokens.next()) }),
                 topic: topic.clone(),
                 group: group.clone(),
                 board: board.clone(),

@@ -21,6 +21,8 @@ use crate::stream;
 
 /// Rising pauses between tenures that were given up.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(30);
+/// How often the watchdog hears that this loop turns.
+const BEAT: Duration = Duration::from_secs(10);
 /// A tenure of this length was no failure of its beginning.
 const LASTING: Duration = Duration::from_secs(60);
 
@@ -50,19 +52,22 @@ impl Home {
             let ended = self.run(&route, &mut seated).await;
             drop(route);
             self.tenure.release(self.number);
-            match ended? {
+            let why = match ended? {
                 Ended::ToldTo => return Ok(()),
-                Ended::Tenure(_) => pauses.reset(),
-                Ended::GivenUp(error) => {
-                    tracing::warn!(partition = self.number, "given up, to be taken over anew: {error}");
-                    if crate::clock::uptime().saturating_sub(begun) > LASTING {
-                        pauses.reset();
-                    }
-                    let mut shutdown = self.shutdown.clone();
-                    if stream::or_end(&mut shutdown, tokio::time::sleep(pauses.pause())).await.is_none() {
-                        return Ok(());
-                    }
+                Ended::Tenure(End::Handover | End::Lost) => {
+                    pauses.reset();
+                    continue;
                 }
+                Ended::Tenure(End::Broken) => "nothing can be committed any more".to_owned(),
+                Ended::GivenUp(error) => error.to_string(),
+            };
+            tracing::warn!(partition = self.number, "given up, to be taken over anew: {why}");
+            if crate::clock::uptime().saturating_sub(begun) > LASTING {
+                pauses.reset();
+            }
+            let mut shutdown = self.shutdown.clone();
+            if stream::or_end(&mut shutdown, tokio::time::sleep(pauses.pause())).await.is_none() {
+                return Ok(());
             }
         }
     }
@@ -91,8 +96,11 @@ impl Home {
             streams.spawn(seat.run(&self.shared, route, &ends));
         }
         let mut shutdown = self.shutdown.clone();
+        let pulse = self.shared.watchdog.listen(self.number);
+        let mut beat = tokio::time::interval(BEAT);
         let ended = loop {
             tokio::select! {
+                _ = beat.tick() => pulse.beat(),
                 _ = shutdown.wait_for(|ends| *ends) => break Ended::ToldTo,
                 end = self.tenure.over(self.number) => break Ended::Tenure(end),
                 Some(seat) = self.seats.recv() => {
@@ -110,10 +118,14 @@ impl Home {
         match ended {
             Ended::ToldTo | Ended::Tenure(End::Handover) => {
                 // What doesn't end in time is dropped, as in a crash.
-                let drained = tokio::time::timeout(self.tenure.drain(), drain(&mut streams)).await;
-                drained.unwrap_or(Ok(()))?;
+                let finish = async {
+                    drain(&mut streams).await?;
+                    self.tenure.finish(self.number).await;
+                    Ok::<_, Error>(())
+                };
+                tokio::time::timeout(self.tenure.drain(), finish).await.unwrap_or(Ok(()))?;
             }
-            Ended::Tenure(End::Lost) | Ended::GivenUp(_) => {}
+            Ended::Tenure(End::Lost | End::Broken) | Ended::GivenUp(_) => {}
         }
         streams.shutdown().await;
         Ok(ended)

@@ -23,6 +23,8 @@ pub(super) enum End {
     Handover,
     /// Another one may own the home already.
     Lost,
+    /// Nothing can be committed any more: the home wants to be taken over anew.
+    Broken,
 }
 
 /// Says which homes are ours, and for how long.
@@ -51,6 +53,9 @@ pub(super) trait Tenure: Send + Sync {
 
     /// Ready when the tenure is to end.
     async fn over(&self, home: u32) -> End;
+
+    /// Writes what was kept back of the home's ledgers; its streams have ended.
+    async fn finish(&self, _: u32) {}
 
     /// Nothing of ours is in flight any more.
     fn release(&self, home: u32);

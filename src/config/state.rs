@@ -98,12 +98,9 @@ impl State {
     fn kafka(section: &Section, sinks: &[Sink]) -> Option<State> {
         let topic = sink::topic(section, "topic");
         // With a template an event's service could otherwise name the ledger.
-        let is_events = |topic: &String| {
-            sinks
-                .iter()
-                .any(|sink| matches!(sink, Sink::Kafka(kafka) if kafka.exactly_once && kafka.topic.may_be(topic)))
-        };
-        if topic.as_ref().is_some_and(is_events) {
+        if let Some(topic) = &topic
+            && sinks.iter().any(|sink| matches!(sink, Sink::Kafka(kafka) if kafka.topic.may_be(topic)))
+        {
             section.fault("topic", "events may go to this topic too", "choose another, such as `jumpstream.ledger`");
             return None;
         }

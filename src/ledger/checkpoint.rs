@@ -73,4 +73,19 @@ impl Checkpoint {
         self.coverage = later.coverage;
         self.whole.clear();
     }
+
+    /// Both as one change, where neither delivers anything.
+    pub fn absorb_idle(&mut self, later: Checkpoint) {
+        debug_assert!(
+            self.delivered.is_empty() && later.delivered.is_empty(),
+            "a checkpoint that delivers is no idle one"
+        );
+        self.first_run = later.first_run;
+        self.start = later.start;
+        self.edge = later.edge;
+        self.coverage = later.coverage;
+        self.hours.extend(later.hours);
+        self.forgotten.extend(later.forgotten);
+        self.whole.extend(later.whole);
+    }
 }

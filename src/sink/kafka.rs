@@ -21,8 +21,12 @@ mod transaction;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, OwnedHeaders};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -32,7 +36,7 @@ use crate::sink::{DeadLetters, Error, Refused, Sink};
 pub use inspect::{Inspection, Topic, inspect};
 pub use line::Outgoing;
 use publisher::Publisher;
-pub use token::{Grant, OAuth};
+pub use token::{Asking, Grant, OAuth, Tokens};
 pub use topics::Topics;
 pub use transaction::{Lost, Outcome, Transactions};
 
@@ -154,11 +158,28 @@ impl Settings {
         Outgoing { headers, ..Outgoing::to(topic, None, Some(&letter.value)) }
     }
 
-    fn oauth(&self) -> Option<&OAuth> {
+    /// Whether clients want tokens. One that administers is given none by rust-rdkafka, so that topics can neither be
+    /// made nor their settings be read.
+    pub fn has_tokens(&self) -> bool {
+        matches!(self.sasl, Some(Sasl::Token(_)))
+    }
+
+    /// What gives a client its tokens, where it wants any; bought on the runtime that this is called on.
+    pub fn tokens(&self) -> Option<Tokens> {
         match &self.sasl {
-            Some(Sasl::Token(oauth)) => Some(oauth),
+            Some(Sasl::Token(oauth)) => Tokens::of(oauth),
             _ => None,
         }
+    }
+
+    /// A consumer of this configuration. Where it wants a token it waits for one: for threads that may wait.
+    pub fn consumer(&self, config: &rdkafka::ClientConfig) -> KafkaResult<BaseConsumer<Asking>> {
+        let consumer = BaseConsumer::from_config_and_context(config, Asking(self.tokens()))?;
+        if self.has_tokens() {
+            // Its callbacks run while it is polled, and it connects to nobody without a token.
+            consumer.poll(Duration::from_millis(10));
+        }
+        Ok(consumer)
     }
 
     /// The brokers as one reads them in a sentence.

@@ -16,6 +16,8 @@ const FLOOR: f64 = 1.0 / 32.0;
 /// After this long without a 429 the rate rises by a quarter.
 const QUIET: Duration = Duration::from_secs(30);
 const RISE: f64 = 1.25;
+/// A turn that is far is looked at again so often.
+const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -61,7 +63,8 @@ impl Rate {
     pub(super) async fn turn(&self) {
         let _turn = self.turn.lock().await;
         while let Some(pause) = self.check() {
-            tokio::time::sleep(pause).await;
+            // Our share may grow meanwhile.
+            tokio::time::sleep(pause.min(LOOK)).await;
         }
     }
 

@@ -22,7 +22,7 @@ mod partition;
 mod reading;
 mod topic;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::sink::kafka::{Settings, Topics, Transactions};
@@ -34,7 +34,7 @@ use reading::Read;
 pub use topic::Found;
 
 /// How long one try to open the producer may take: less than a confirmed ownership can be trusted.
-const OPEN: Duration = Duration::from_secs(10);
+const OPEN: Duration = Duration::from_secs(5);
 
 /// The ledger topic, and the way to it and to the topics of its events.
 #[derive(Debug, Clone)]
@@ -53,6 +53,8 @@ pub struct Ledgers {
     options: Options,
     layout: Layout,
     topics: Arc<Topics>,
+    /// Those being opened, or in use.
+    producers: Mutex<Vec<Weak<Transactions>>>,
 }
 
 /// Why a partition was not taken over; asking again is the caller's to decide.
@@ -69,7 +71,7 @@ pub enum Untaken {
 impl Ledgers {
     pub fn new(options: Options) -> Ledgers {
         let layout = Layout::of(options.partitions);
-        Ledgers { topics: Topics::new(options.settings.clone()), layout, options }
+        Ledgers { topics: Topics::new(options.settings.clone()), layout, options, producers: Mutex::default() }
     }
 
     pub fn layout(&self) -> Layout {
@@ -115,11 +117,25 @@ impl Ledgers {
         Ok(Partition::new(number, self, producer, folded.streams))
     }
 
-    fn producer(&self, id: &str) -> Result<Transactions, Error> {
+    /// What a take-over or a commit is waiting for at this moment; none when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.producers().iter().filter_map(Weak::upgrade).find_map(|producer| producer.trouble())
+    }
+
+    fn producer(&self, id: &str) -> Result<Arc<Transactions>, Error> {
         let events = self.options.settings.topic.known().map(str::to_owned);
         let usual = [events, Some(self.options.topic.clone()), self.options.dead_letters.clone()];
-        Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
-            .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })
+        let producer = Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
+            .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })?;
+        let producer = Arc::new(producer);
+        let mut producers = self.producers();
+        producers.retain(|producer| producer.strong_count() > 0);
+        producers.push(Arc::downgrade(&producer));
+        Ok(producer)
+    }
+
+    fn producers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Transactions>>> {
+        self.producers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes entries of ours in a transaction of their own.

@@ -146,14 +146,12 @@ fn the_annotated_example_is_sound_and_means_what_it_says() {
 fn what_is_not_built_yet_is_refused_by_name_with_what_to_use_meanwhile() {
     let cases = [
         (with("", "type: stdout", "verify: {after: [8d]}"), "`verify` isn't built yet", "delete it"),
-        (with("", "type: stdout", "state: {type: kafka, topic: l}"), "`kafka` isn't built yet", "sqlite"),
         (with("", "type: syslog, address: \"udp://s:514\"", ""), "`syslog` isn't built yet", "type: file"),
         (with("", "type: stdout, format: ecs", ""), "`ecs` isn't built yet", "format: raw"),
         (account("organizations: [\"*\"]"), "`*`, all that the key sees, isn't built yet", "list the ids"),
         (account("exclude_organizations: [a]"), "`exclude_organizations` isn't built yet", "`organizations`"),
         (account("service_account: {client_id: a}"), "`service_account` isn't built yet", "api_key"),
         (kafka("sasl: {mechanism: GSSAPI, username: u}"), "`GSSAPI` isn't built yet", "another mechanism"),
-        (kafka("").replace("at_least_once", "exactly_once"), "`exactly_once` isn't built yet", "at_least_once"),
     ];
     for (text, problem, remedy) in cases {
         check(&text, problem, remedy);
@@ -166,9 +164,25 @@ fn what_is_not_built_yet_is_refused_by_name_with_what_to_use_meanwhile() {
 }
 
 #[test]
-fn a_kafka_sink_must_say_what_it_guarantees() {
+fn a_kafka_sink_is_exactly_once_with_its_ledger_beside_the_events_unless_it_says_otherwise() {
     let text = with("", "type: kafka, brokers: [\"k:9092\"], topic: t", "");
-    check(&text, "a key is missing here", "`exactly_once`, the default to come, isn't built yet");
+    let config = parse(&text).unwrap();
+    assert!(config.sinks[0].is_exactly_once());
+    let (topic, group) = ("jumpstream.ledger".to_owned(), "jumpstream".to_owned());
+    assert_eq!(config.state, State::Kafka { topic, partitions: 8, group });
+    let named = with("", "type: kafka, brokers: [\"k:9092\"], topic: t", "state: {topic: l, partitions: 24}");
+    assert!(matches!(parse(&named).unwrap().state, State::Kafka { partitions: 24, .. }));
+    assert!(matches!(parse(&kafka("")).unwrap().state, State::Sqlite { .. }));
+}
+
+#[test]
+fn impossible_combinations_of_sinks_and_state_are_refused_with_the_reason() {
+    let exactly = "type: kafka, brokers: [\"k:9092\"], topic: t";
+    check(&with("", exactly, "state: {type: sqlite, path: p}"), "one transaction with the events", "at_least_once");
+    check(&with("", "type: stdout", "state: {type: kafka, topic: l}"), "beside a sink of", "sqlite");
+    check(&with("", exactly, "state: {topic: t}"), "events may go to this topic too", "jumpstream.ledger");
+    let second = "type: kafka, brokers: [\"k:9092\"], topic: t}, {type: kafka, brokers: [\"o:9092\"], topic: u";
+    check(&with("", second, ""), "a second sink of `delivery: exactly_once`", "at_least_once");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod emulator;
 mod event;
 mod exactly_once;
 mod field_notes;
+mod handover;
 mod kafka;
 mod kill;
 mod ledger;

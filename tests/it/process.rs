@@ -164,9 +164,10 @@ impl Home {
         self.start_into(file.into(), arguments)
     }
 
-    /// A process that stands still when it passes the fail point `point` for the `count`th time.
+    /// A process that stands still when it passes the fail point `point` for the `count`th time, until there is a file
+    /// `go`.
     pub fn start_failing(&self, point: &str, count: u32) -> Process {
-        self.spawn(Stdio::null(), &[], Some(format!("{point}:{count}")))
+        self.spawn(Stdio::null(), &[], Some(format!("{point}:{count}:{}", self.path("go").display())))
     }
 
     /// The same with another standard output.

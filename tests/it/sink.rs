@@ -7,7 +7,7 @@ mod kafka;
 mod proxy;
 mod rotation;
 mod stdout;
-mod token;
+pub mod token;
 mod transaction;
 
 use std::sync::Arc;

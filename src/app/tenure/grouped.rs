@@ -19,7 +19,6 @@ use crate::commit::{Burial, Route};
 use crate::ledger::StreamKey;
 use crate::retry::Schedule;
 use crate::sink::{DeadLetters, Sink};
-use crate::store::Store as _;
 use crate::store::kafka::{Ledgers, Partition, Untaken};
 use crate::stream::or_end;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +39,7 @@ pub(in crate::app) struct Grouped {
     pub dead_letters: Option<Arc<dyn DeadLetters>>,
     pub dead_letters_within: bool,
     pub client: ClientSource,
+    pub tokens: Option<cluster::TokenSource>,
     pub topic: String,
     pub group: String,
     pub board: Board,
@@ -158,6 +158,7 @@ impl Grouped {
         let client = self.client.clone();
         let options = cluster::Options {
             client: Box::new(move || client()),
+            tokens: self.tokens.clone(),
             topic: self.topic.clone(),
             group: self.group.clone(),
         };
@@ -210,6 +211,7 @@ impl Grouped {
         if let Some(membership) = self.membership() {
             membership.released(home);
         }
+        self.metrics.set_partitions_owned(self.state.holds.borrow().homes.len());
     }
 
     fn busy(&self) -> MutexGuard<'_, BTreeMap<u32, Busy>> {
@@ -243,7 +245,10 @@ impl Tenure for Grouped {
             }
         }
         drop(latch);
-        Ok(())
+        match *shutdown.borrow() {
+            true => Ok(()),
+            false => Err(Error::Membership),
+        }
     }
 
     async fn begin(&self, home: u32) -> Result<Arc<Route>, Error> {
@@ -265,7 +270,10 @@ impl Tenure for Grouped {
                     let why = untaken.to_string();
                     tracing::debug!(partition = home, "not taken over: {why}");
                     self.busy().entry(home).or_default().waiting = Some(why);
-                    tokio::time::sleep(pauses.pause()).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pauses.pause()) => {}
+                        _ = self.until_over(home, term) => self.release(home),
+                    }
                 }
                 None => {
                     pauses.reset();
@@ -276,8 +284,21 @@ impl Tenure for Grouped {
     }
 
     async fn over(&self, home: u32) -> End {
-        let term = self.busy().get(&home).map(|busy| busy.term).unwrap_or_default();
-        self.until_over(home, term).await
+        let Some((term, Some(partition))) = self.busy().get(&home).map(|busy| (busy.term, busy.partition.clone()))
+        else {
+            return End::Lost;
+        };
+        tokio::select! {
+            end = self.until_over(home, term) => end,
+            () = partition.given_up() => End::Broken,
+        }
+    }
+
+    async fn finish(&self, home: u32) {
+        let partition = self.busy().get(&home).and_then(|busy| busy.partition.clone());
+        if let Some(partition) = partition {
+            partition.flush().await;
+        }
     }
 
     fn release(&self, home: u32) {
@@ -305,11 +326,9 @@ impl Tenure for Grouped {
         let membership = || self.membership().and_then(Membership::trouble);
         let homes = || {
             let busy = self.busy();
-            busy.iter().find_map(|(home, busy)| {
-                let producer = busy.partition.as_ref().and_then(|partition| partition.trouble());
-                producer.or_else(|| Some(format!("partition {home} is not taken over: {}", busy.waiting.as_ref()?)))
-            })
+            let untaken = busy.iter().filter_map(|(home, busy)| Some((home, busy.waiting.as_ref()?)));
+            untaken.map(|(home, why)| format!("partition {home} is not taken over: {why}")).next()
         };
-        waiting.or_else(membership).or_else(homes)
+        waiting.or_else(membership).or_else(|| self.ledgers.trouble()).or_else(homes)
     }
 }

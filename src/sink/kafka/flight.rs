@@ -13,10 +13,9 @@ use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{OAuth, Settings};
+use super::{Settings, Tokens};
 use crate::clock;
 use crate::sink::trouble::quote;
 
@@ -27,8 +26,7 @@ pub(super) type Failure = (usize, RDKafkaErrorCode);
 #[derive(Debug, Default, Clone)]
 pub(super) struct Context {
     state: Arc<Mutex<State>>,
-    /// Where the client's tokens come from, and what buys them.
-    oauth: Option<(OAuth, Handle)>,
+    tokens: Option<Tokens>,
 }
 
 #[derive(Debug, Default)]
@@ -64,8 +62,7 @@ pub(super) struct Flight {
 impl Context {
     /// For a client of these settings.
     pub(super) fn of(settings: &Settings) -> Context {
-        let oauth = settings.oauth().cloned().zip(Handle::try_current().ok());
-        Context { oauth, ..Context::default() }
+        Context { tokens: settings.tokens(), ..Context::default() }
     }
 
     /// A new flight of so many records, and where its failures arrive once every record of it has an answer.
@@ -174,8 +171,7 @@ impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        let (oauth, runtime) = self.oauth.as_ref().ok_or("no runtime to buy a token on")?;
-        Ok(oauth.token(runtime)?)
+        Ok(self.tokens.as_ref().ok_or("no runtime to buy a token on")?.next()?)
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {

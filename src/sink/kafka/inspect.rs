@@ -144,7 +144,7 @@ async fn limit(settings: &Settings, topic: &str, within: Duration) -> Result<u64
         format!("max.message.bytes of topic {topic} is not known ({fault}); allow DescribeConfigs on it")
     };
     // librdkafka's client for such questions is given no token by rust-rdkafka.
-    if settings.oauth().is_some() {
+    if settings.has_tokens() {
         return Err(unknown("it can't be asked for with OAUTHBEARER".into()));
     }
     let config = config::client(settings).map_err(|fault| fault.to_string())?;

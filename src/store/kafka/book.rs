@@ -45,6 +45,8 @@ pub struct Book {
     newest: Option<Newest>,
     live: BTreeMap<u64, Live>,
     live_bytes: usize,
+    /// The commit entries that no hour holds any more; the newest lives on all the same.
+    free: Vec<u64>,
     /// The hours that hold fingerprints or a living commit entry; of any other the topic has a total at most.
     hours: BTreeMap<Hour, Track>,
     whole_bytes: usize,
@@ -90,7 +92,15 @@ pub(super) struct Touch {
 impl Book {
     /// Of a stream that has nothing in the topic yet.
     pub fn new(stream: StreamKey) -> Book {
-        Book { stream, newest: None, live: BTreeMap::new(), live_bytes: 0, hours: BTreeMap::new(), whole_bytes: 0 }
+        Book {
+            stream,
+            newest: None,
+            live: BTreeMap::new(),
+            live_bytes: 0,
+            free: Vec::new(),
+            hours: BTreeMap::new(),
+            whole_bytes: 0,
+        }
     }
 
     /// The numbers of the commit entries that live, ascending.
@@ -173,7 +183,9 @@ impl Book {
         if let Some(before) = self.live.insert(number, live) {
             self.live_bytes -= before.bytes;
         }
-        self.newest = Some(Newest { number, bare: touches.is_empty() });
+        let before = self.newest.replace(Newest { number, bare: touches.is_empty() });
+        let is_free = |before: &u64| *before != number && self.live.get(before).is_some_and(|live| live.hours == 0);
+        self.free.extend(before.map(|before| before.number).filter(is_free));
     }
 
     /// An hour's whole entry takes the place of the one before and of the commit entries since.
@@ -186,6 +198,9 @@ impl Book {
         for number in track.since {
             if let Some(live) = self.live.get_mut(&number) {
                 live.hours -= 1;
+                if live.hours == 0 {
+                    self.free.push(number);
+                }
             }
         }
         self.whole_bytes -= track.whole_bytes;
@@ -203,16 +218,15 @@ impl Book {
 
     /// Tombstones the commit entries that no hour holds.
     fn bury(&mut self, entries: &mut Vec<Entry>) {
-        let newest = self.newest.map(|newest| newest.number);
-        let (stream, live_bytes) = (&self.stream, &mut self.live_bytes);
-        self.live.retain(|number, live| {
-            let stays = live.hours > 0 || newest == Some(*number);
-            if !stays {
-                *live_bytes -= live.bytes;
-                entries.push(Entry::tombstone(&Key::Commit { stream: stream.clone(), number: *number }));
+        for number in std::mem::take(&mut self.free) {
+            if self.newest.is_some_and(|newest| newest.number == number) {
+                continue;
             }
-            stays
-        });
+            if let Some(live) = self.live.remove(&number) {
+                self.live_bytes -= live.bytes;
+                entries.push(Entry::tombstone(&Key::Commit { stream: self.stream.clone(), number }));
+            }
+        }
     }
 }
 

@@ -141,7 +141,14 @@ impl Layout {
         Layout { partitions, hash: 1 }
     }
 
-    /// The partition that a stream belongs to.
+    /// The partition that a stream belongs to: SipHash-2-4 (Aumasson and Bernstein 2012) under a key of 16 zero bytes over
+    /// `organization ‖ 0 ‖ service` (UTF-8), modulo the number of partitions. Every release must agree on it.
+    ///
+    /// | organization | service | SipHash-2-4 | of 8 |
+    /// |---|---|---|---|
+    /// | `5f0000000000000000000001` | `all` | `cc99e6c70553550e` | 6 |
+    /// | `5f0000000000000000000001` | `sso` | `8bc3d42fedcf9092` | 2 |
+    /// | (empty) | (empty) | `8b5a0baa49fbc58d` | 5 |
     pub fn partition(&self, stream: &StreamKey) -> u32 {
         let mut hasher = SipHasher24::new_with_key(&[0; 16]);
         hasher.write(stream.organization.as_bytes());

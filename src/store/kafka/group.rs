@@ -61,12 +61,13 @@ impl Group {
         self.records >= RECORDS || self.bytes >= BYTES
     }
 
-    /// All messages in their order: each batch's records, dead letters and entries.
-    pub fn places(&self) -> Vec<Place> {
+    /// All messages in their order: each batch's records, dead letters (unless they were buried before) and entries.
+    pub fn places(&self, dead_letters_within: bool) -> Vec<Place> {
         let mut places = Vec::with_capacity(self.records + 16);
         for (number, Submission { batch, entries, .. }) in self.submissions.iter().enumerate() {
             places.extend((0..batch.records.len()).map(|index| Place::Record(number, index)));
-            places.extend((0..batch.dead.len()).map(|index| Place::Dead(number, index)));
+            let dead = if dead_letters_within { batch.dead.len() } else { 0 };
+            places.extend((0..dead).map(|index| Place::Dead(number, index)));
             places.extend((0..entries.len()).map(|index| Place::Entry(number, index)));
         }
         places

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Transactional};
-use crate::ledger::{Checkpoint, Hour, StreamKey};
+use crate::ledger::{Checkpoint, Coverage, Hour, StreamKey};
 use crate::sink::kafka::{Outcome, Transactions};
 use crate::sink::{self, Refused};
 use crate::store::kafka::Ledgers;
@@ -29,6 +29,8 @@ use crate::store::{self, Store};
 
 /// How often checkpoints that deliver nothing are written, those of all streams together.
 const IDLE: Duration = Duration::from_secs(300);
+/// How many entries of theirs one transaction holds: few KB each, but for whole hours of up to 256 KiB.
+const IDLE_ENTRIES: usize = 64;
 /// So many batches wait at most; each stream has one at a time.
 const WAITING: usize = 1_024;
 
@@ -36,9 +38,16 @@ const WAITING: usize = 1_024;
 pub struct Partition {
     books: Arc<Books>,
     producer: Arc<Transactions>,
-    submissions: mpsc::Sender<Submission>,
+    orders: mpsc::Sender<Order>,
     /// Ends with the partition.
     _work: JoinSet<()>,
+}
+
+/// What the task that commits is asked for.
+enum Order {
+    Commit(Submission),
+    /// To write what was kept back.
+    Flush(oneshot::Sender<()>),
 }
 
 /// What is known of the streams' ledgers in the topic.
@@ -50,17 +59,41 @@ struct Shelf {
     book: Book,
     /// As it was folded, until the stream asks for it.
     folded: Option<Checkpoint>,
-    /// Those that deliver nothing: written with the stream's next batch, or in a while.
-    idle: Vec<Checkpoint>,
-    /// What the topic says of it, or will with the transaction under way.
-    start: Option<Time>,
+    /// Whether the stream has asked: from then on its own ledger is ahead of what was folded.
+    loaded: bool,
+    /// What delivers nothing: written with the stream's next batch, or in a while.
+    idle: Option<Checkpoint>,
+    /// What the topic claims, or will with the transaction under way.
+    claim: Option<Claim>,
     /// Of a batch that was refused in part: what is left of it brings the same checkpoint again.
     refused: Option<Vec<Entry>>,
 }
 
+/// What a checkpoint says has been read.
+struct Claim {
+    start: Time,
+    edge: Option<Time>,
+    coverage: Coverage,
+}
+
+impl Claim {
+    fn of(checkpoint: &Checkpoint) -> Claim {
+        let Checkpoint { start, edge, coverage, .. } = checkpoint;
+        Claim { start: *start, edge: *edge, coverage: coverage.clone() }
+    }
+
+    /// Whether losing `later` costs a little reading and nothing else: its start is the same, which is resolved once, and
+    /// it takes nothing back, which would be claimed as read.
+    fn is_safe_without(&self, later: &Checkpoint) -> bool {
+        let kept = self.coverage.ranges().iter().all(|range| later.coverage.covers(range));
+        kept && self.start == later.start && self.edge <= later.edge
+    }
+}
+
 impl Shelf {
     fn of(stream: &StreamKey) -> Shelf {
-        Shelf { book: Book::new(stream.clone()), folded: None, idle: Vec::new(), start: None, refused: None }
+        let book = Book::new(stream.clone());
+        Shelf { book, folded: None, loaded: false, idle: None, claim: None, refused: None }
     }
 
     /// What the checkpoint changes, with what has waited for it.
@@ -68,24 +101,28 @@ impl Shelf {
         if let Some(entries) = self.refused.take() {
             return entries;
         }
-        self.start = Some(checkpoint.start);
+        self.claim = Some(Claim::of(checkpoint));
         let mut entries = self.idle_entries();
         entries.extend(self.book.entries(checkpoint, clock::wall()));
         entries
     }
 
-    /// Gives it back where it must not be lost: a start is resolved once.
+    /// Gives it back where it must not be lost.
     fn keep_idle(&mut self, checkpoint: Checkpoint) -> Result<(), Box<Checkpoint>> {
-        if self.start != Some(checkpoint.start) {
+        if !self.claim.as_ref().is_some_and(|claim| claim.is_safe_without(&checkpoint)) {
             return Err(Box::new(checkpoint));
         }
-        self.idle.push(checkpoint);
+        match &mut self.idle {
+            Some(idle) => idle.absorb_idle(checkpoint),
+            None => self.idle = Some(checkpoint),
+        }
         Ok(())
     }
 
     fn idle_entries(&mut self) -> Vec<Entry> {
-        let idle = std::mem::take(&mut self.idle);
-        idle.iter().flat_map(|idle| self.book.entries(idle, clock::wall())).collect()
+        let Some(idle) = self.idle.take() else { return Vec::new() };
+        self.claim = Some(Claim::of(&idle));
+        self.book.entries(&idle, clock::wall())
     }
 }
 
@@ -104,20 +141,33 @@ impl Partition {
     pub(super) fn new(
         number: u32,
         ledgers: &Ledgers,
-        producer: Transactions,
+        producer: Arc<Transactions>,
         folded: BTreeMap<StreamKey, (Checkpoint, Book)>,
     ) -> Partition {
         let shelves = folded.into_iter().map(|(stream, (folded, book))| {
-            let start = Some(folded.start);
-            (stream, Shelf { book, folded: Some(folded), idle: Vec::new(), start, refused: None })
+            let claim = Some(Claim::of(&folded));
+            (stream, Shelf { book, folded: Some(folded), loaded: false, idle: None, claim, refused: None })
         });
         let books = Arc::new(Books(Mutex::new(shelves.collect())));
-        let producer = Arc::new(producer);
-        let (submissions, waiting) = mpsc::channel(WAITING);
+        let (orders, waiting) = mpsc::channel(WAITING);
         let work = Work { number, options: ledgers.options.clone(), books: books.clone(), producer: producer.clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(work.run(waiting));
-        Partition { books, producer, submissions, _work: tasks }
+        Partition { books, producer, orders, _work: tasks }
+    }
+
+    /// Writes what was kept back, so that the next owner begins where we end.
+    pub async fn flush(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.orders.send(Order::Flush(answer)).await.is_ok() {
+            // Lost with the partition, which costs a little reading.
+            let _ = answered.await;
+        }
+    }
+
+    /// Ready when the partition has to be given up: nothing can be committed any more.
+    pub async fn given_up(&self) {
+        self.orders.closed().await;
     }
 
     /// A checkpoint without records.
@@ -135,7 +185,7 @@ impl Partition {
         let entries = self.books.shelf(stream, |shelf| shelf.entries(&batch.checkpoint));
         let (answer, answered) = oneshot::channel();
         let submission = Submission { stream: stream.clone(), batch, entries, answer };
-        self.submissions.send(submission).await.map_err(|_| gone())?;
+        self.orders.send(Order::Commit(submission)).await.map_err(|_| gone())?;
         crate::fail_point!("submitted");
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -155,7 +205,12 @@ impl Transactional for Partition {
 #[async_trait]
 impl Store for Partition {
     async fn load(&self, stream: &StreamKey) -> Result<Option<Checkpoint>, store::Error> {
-        Ok(self.books.shelf(stream, |shelf| shelf.folded.take()))
+        let load = |shelf: &mut Shelf| (std::mem::replace(&mut shelf.loaded, true), shelf.folded.take());
+        match self.books.shelf(stream, load) {
+            (false, folded) => Ok(folded),
+            // None would mean a stream never seen.
+            (true, _) => Err(store::Error::GivenUp(format!("the ledger of {stream} was asked for twice"))),
+        }
     }
 
     async fn save(&self, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<(), store::Error> {
@@ -188,39 +243,63 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self, mut waiting: mpsc::Receiver<Submission>) {
+    async fn run(self, mut waiting: mpsc::Receiver<Order>) {
         let mut idle = tokio::time::interval_at(tokio::time::Instant::now() + IDLE, IDLE);
         let lost = loop {
-            let first = tokio::select! {
-                first = waiting.recv() => first,
+            let order = tokio::select! {
+                order = waiting.recv() => order,
                 _ = idle.tick() => match self.write_idle().await {
                     Ok(()) => continue,
                     Err(lost) => break lost,
                 },
             };
-            let Some(first) = first else { return };
-            let mut group = Group::default();
-            group.add(first);
-            while !group.is_full()
-                && let Ok(next) = waiting.try_recv()
-            {
-                group.add(next);
-            }
-            if let Err(lost) = self.commit(group).await {
+            let done = match order {
+                None => return,
+                Some(Order::Flush(answer)) => self.write_idle().await.map(|()| {
+                    // Whoever asked may be gone.
+                    let _ = answer.send(());
+                }),
+                Some(Order::Commit(first)) => self.commit_with(first, &mut waiting).await,
+            };
+            if let Err(lost) = done {
                 break lost;
             }
         };
         waiting.close();
-        while let Some(submission) = waiting.recv().await {
-            let _ = submission.answer.send(Err(store::Error::GivenUp(lost.clone()).into()));
+        while let Some(order) = waiting.recv().await {
+            if let Order::Commit(submission) = order {
+                let _ = submission.answer.send(Err(store::Error::GivenUp(lost.clone()).into()));
+            }
         }
+    }
+
+    /// Commits it with all that waits as well.
+    async fn commit_with(&self, first: Submission, waiting: &mut mpsc::Receiver<Order>) -> Result<(), String> {
+        let mut group = Group::default();
+        group.add(first);
+        let mut flushes = Vec::new();
+        while !group.is_full()
+            && let Ok(next) = waiting.try_recv()
+        {
+            match next {
+                Order::Commit(submission) => group.add(submission),
+                Order::Flush(answer) => flushes.push(answer),
+            }
+        }
+        self.commit(group).await?;
+        for answer in flushes {
+            self.write_idle().await?;
+            let _ = answer.send(());
+        }
+        Ok(())
     }
 
     /// Commits the group; those of its batches that hold a refused message are answered, and the rest is tried again.
     async fn commit(&self, mut group: Group) -> Result<(), String> {
         self.refuse_the_surely_refused(&mut group);
         while !group.submissions.is_empty() {
-            let (way, instants, places) = (self.way(), group.instants(), group.places());
+            let (way, instants, places) =
+                (self.way(), group.instants(), group.places(self.options.dead_letters.is_some()));
             let sent = self.producer.commit(places.len(), |index| way.message(&group, &instants, places[index])).await;
             match sent {
                 Ok(Outcome::Committed) => {
@@ -248,7 +327,7 @@ impl Work {
     fn refuse_the_surely_refused(&self, group: &mut Group) {
         let (way, instants, topics) = (self.way(), group.instants(), self.producer.topics());
         let limit = topics.smallest_limit().unwrap_or(u64::MAX);
-        let places = group.places();
+        let places = group.places(self.options.dead_letters.is_some());
         let mut refused = Vec::new();
         for (index, place) in places.iter().enumerate() {
             let Place::Record(number, record) = place else { continue };
@@ -294,14 +373,15 @@ impl Work {
         }
     }
 
-    /// The checkpoints of streams that have delivered nothing for a while, all in one transaction.
+    /// The checkpoints of streams that have delivered nothing for a while, many in one transaction.
     async fn write_idle(&self) -> Result<(), String> {
         let mut entries = Vec::new();
         self.books.shelves().values_mut().for_each(|shelf| entries.extend(shelf.idle_entries()));
-        if entries.is_empty() {
-            return Ok(());
+        // Entries of one stream stay in their order, and a shorter claim is never written alone: each is whole by itself.
+        for some in entries.chunks(IDLE_ENTRIES) {
+            write_entries(&self.producer, &self.options.topic, self.number, some).await?;
         }
-        write_entries(&self.producer, &self.options.topic, self.number, &entries).await
+        Ok(())
     }
 
     fn way(&self) -> Way<'_> {

@@ -2,7 +2,7 @@
 
 use super::{Stage, assert_once, awkward};
 use crate::kafka::unique;
-use crate::process::{emulate, eventually};
+use crate::process::emulate;
 use crate::random;
 
 const SAMPLE: u64 = 1;
@@ -17,17 +17,14 @@ async fn a_woken_zombie_commits_nothing_and_does_not_fence_its_successor() {
         let stage = Stage { topic: unique("events"), ledger: unique("ledger"), ..stage_of(&stage) };
         stage.kafka.create_topic(&stage.topic, super::PARTITIONS, &[]).await;
         let (first, second) = (stage.home(&emulator, &group, ""), stage.home(&emulator, &group, ""));
-        let mut owner = first.start(&[]);
-        owner.said("taken over").await;
-        eventually("a transaction is open", async || {
-            let all = stage.kafka.read_uncommitted(&stage.topic).await.len();
-            (stage.kafka.read_visible(&stage.topic).await.len() < all).then_some(())
-        })
-        .await;
+        // The last step before it commits: all is written.
+        let mut owner = first.start_failing("sent", 4);
+        owner.said("fail point sent").await;
         owner.freeze();
         let mut successor = second.start(&[]);
         successor.said("taken over").await;
         stage.flows().await;
+        first.write("go", "");
         owner.thaw();
         owner.said("lost to the group").await;
         stage.flows().await;
@@ -42,6 +39,7 @@ async fn a_woken_zombie_commits_nothing_and_does_not_fence_its_successor() {
             tally.true_events, tally.lost, tally.repeated
         );
         assert_once(&tally);
+        assert!(aborted > 0, "the frozen transaction held nothing: the test did not bite");
     }
 }
 

@@ -1,9 +1,10 @@
 //! Checkpoints: however the changes are split, what they fold into is the ledger.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, LAST_AGE, Ledger};
+use jumpstream::ledger::{Checkpoint, Fingerprint, Hour, LAST_AGE, Ledger, Minute, hour_of};
 use jumpstream::record::Delivery;
 use proptest::prelude::*;
 
@@ -91,6 +92,10 @@ fn fold(stored: &mut Option<Checkpoint>, change: Checkpoint) {
     }
 }
 
+fn pairs<'a>(minutes: impl IntoIterator<Item = (&'a Minute, &'a Vec<Fingerprint>)>) -> BTreeSet<(Minute, Fingerprint)> {
+    minutes.into_iter().flat_map(|(minute, all)| all.iter().map(|one| (*minute, *one))).collect()
+}
+
 proptest! {
     #[test]
     fn what_any_checkpoints_fold_into_is_the_ledger(changes in prop::collection::vec(change(), 0..60)) {
@@ -110,6 +115,28 @@ proptest! {
         }
         let twice = behaviour(Ledger::open(stored_twice.unwrap()));
         prop_assert_eq!(twice, behaviour(ledger), "each folded twice");
+    }
+
+    #[test]
+    fn a_whole_hour_is_what_the_checkpoints_so_far_fold_into(changes in prop::collection::vec(change(), 0..60)) {
+        let (mut ledger, mut stored) = (begin(), None);
+        let hour = hour_of(time(0).as_secs() / 60);
+        let asked = [hour, Hour::MIN, hour + 100];
+        for change in changes.iter().chain([&Change::Checkpoint]) {
+            apply(&mut ledger, change);
+            if let Change::Checkpoint = change {
+                let checkpoint = ledger.checkpoint_with(&asked);
+                let whole = checkpoint.whole.clone();
+                prop_assert!(whole.keys().eq([Hour::MIN, hour, hour + 100].iter()));
+                prop_assert!(asked.iter().all(|hour| checkpoint.hours.get(hour) == ledger.hours().get(hour)));
+                fold(&mut stored, checkpoint);
+                let stored = stored.as_ref().unwrap();
+                for (hour, minutes) in &whole {
+                    let own = stored.delivered.iter().filter(|(minute, _)| hour_of(**minute) == *hour);
+                    prop_assert_eq!(pairs(minutes), pairs(own));
+                }
+            }
+        }
     }
 
     #[test]

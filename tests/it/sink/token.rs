@@ -17,13 +17,13 @@ use jumpstream::sink::kafka::{
 use super::{DEADLINE, eventually, records};
 use crate::kafka::{Kafka, Listener, unique};
 
-const SECRET: &str = "s3cret/with+odd=signs";
+pub const SECRET: &str = "s3cret/with+odd=signs";
 
 /// What the endpoint was asked: the header that names the client, and the form.
-type Asked = Arc<Mutex<Vec<(String, String)>>>;
+pub type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
 /// Gives tokens that are good for `lifetime` to those who know [`SECRET`].
-async fn endpoint(lifetime: Duration) -> (String, Asked) {
+pub async fn endpoint(lifetime: Duration) -> (String, Asked) {
     let asked = Asked::default();
     let seen = asked.clone();
     let answer = move |headers: HeaderMap, form: String| async move {

@@ -1,6 +1,7 @@
 //! The ledger topic's entries: any state of compaction folds into the ledger, and what a restart reads stays small.
 
 mod bound;
+mod feed;
 mod fold;
 mod format;
 mod log;

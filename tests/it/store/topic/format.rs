@@ -21,8 +21,7 @@ fn any_number(rng: &mut Rng) -> i64 {
 }
 
 fn any_minutes(rng: &mut Rng, base: i64) -> Delivered {
-    let minutes = (0..rng.u8(..8)).map(|_| base.saturating_add(rng.i64(..60)));
-    let minutes: Vec<i64> = minutes.collect();
+    let minutes: Vec<i64> = (0..rng.u8(..8)).map(|_| base + rng.i64(0..60)).collect();
     minutes.into_iter().map(|minute| (minute, (0..rng.u8(1..9)).map(|_| rng.u64(..)).collect())).collect()
 }
 
@@ -59,7 +58,7 @@ fn any_key(rng: &mut Rng) -> Key {
         0 => Key::Format,
         1 => Key::Owner,
         2 => Key::Commit { stream, number: rng.u64(..) },
-        _ => Key::Hour { stream, hour: if rng.bool() { Hour::MIN } else { rng.i64(..1_000_000) }, part: rng.u32(..) },
+        _ => Key::Hour { stream, hour: if rng.bool() { Hour::MIN } else { rng.i64(0..1_000_000) }, part: rng.u32(..) },
     }
 }
 
@@ -123,7 +122,7 @@ fn read_all(bytes: &[u8]) -> usize {
         read += 1;
     }
     for hour in [Hour::MIN, 0, 500_000] {
-        if let Ok(part) = Part::decode(hour, bytes).as_ref().map(Part::clone)
+        if let Ok(part) = Part::decode(hour, bytes)
             && part.parts == 1
         {
             assert_eq!(encode_hour(&part.minutes, part.total.as_ref(), part.as_of), [bytes]);
@@ -191,5 +190,5 @@ fn damage_names_its_place() {
 fn a_stream_stays_in_its_partition() {
     // Written down, since a hash that changes would look for every ledger in the wrong place.
     let partition = |number| Layout::of(8).partition(&super::stream(number));
-    assert_eq!((0..8).map(partition).collect::<Vec<_>>(), [0; 8]);
+    assert_eq!((0..8).map(partition).collect::<Vec<_>>(), [1, 6, 6, 1, 3, 2, 5, 7]);
 }
