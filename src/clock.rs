@@ -53,6 +53,11 @@ impl Time {
         })
     }
 
+    /// Whether it may stand for any instant before or after what this type can hold.
+    pub fn is_saturated(self) -> bool {
+        matches!(self, Time::MIN | Time::MAX)
+    }
+
     /// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7).
     pub fn parse_http(text: &str) -> Option<Time> {
         let since_1970 = httpdate::parse_http_date(text.trim()).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
@@ -178,9 +183,17 @@ const REFUTED: Duration = Duration::from_secs(3_600);
 /// How far behind our wall clock may be and still be heard.
 const SECOND_OPINION: Duration = Duration::from_secs(600);
 
+/// A `Date` further ahead of our wall clock is none: with a clock so far behind, no certificate would be valid yet.
+const IMPLAUSIBLE: Duration = Duration::from_secs(366 * 86_400);
+/// A `Date` from before the API existed is none: 2013-01-01.
+const EARLIEST: Time = Time::from_secs(1_356_998_400);
+/// How far behind our wall clock we stay where no `Date` comes at all, since it may be ahead of the API's.
+const UNDATED_MARGIN: Duration = Duration::from_secs(60);
+
 /// The API's clock as an offset to our monotonic one: the median of the last nine `Date`s.
 ///
-/// An outlier (a cache, a broken proxy) is counted and ignored; nine in a row that agree replace the median.
+/// An outlier (a cache, a broken proxy) is counted and ignored; nine in a row that agree replace the median, unless
+/// our wall clock sides with the median: then two witnesses stand against one.
 #[derive(Debug, Clone, Default)]
 pub struct ServerClock {
     /// `Date` − uptime, in nanoseconds, newest last.
@@ -190,6 +203,10 @@ pub struct ServerClock {
     ceiling: Option<i64>,
     /// What was believed before a reset, and the uptime until which it isn't again.
     refuted: Option<(i64, Duration)>,
+    /// The uptime at which what we believed was last thrown over.
+    upset: Option<Duration>,
+    /// Whether our wall clock counts while there is no sample.
+    undated: bool,
 }
 
 /// What a sample did.
@@ -203,8 +220,12 @@ pub enum Sample {
 }
 
 impl ServerClock {
-    /// Takes a `Date` header that was received at `uptime`.
-    pub fn sample(&mut self, date: Time, uptime: Duration) -> Sample {
+    /// Takes a `Date` header that was received at `uptime`, when our own clock showed `wall`.
+    pub fn sample(&mut self, date: Time, uptime: Duration, wall: Time) -> Sample {
+        if date < EARLIEST || date.since(wall) > IMPLAUSIBLE {
+            return Sample::Ignored;
+        }
+        let ours = wall.0.saturating_sub(nanos(uptime));
         let mut offset = date.0.saturating_sub(nanos(uptime));
         if let Some(ceiling) = self.ceiling.take() {
             offset = offset.min(ceiling);
@@ -233,7 +254,14 @@ impl ServerClock {
         if self.outliers.len() < SAMPLES {
             return Sample::Ignored;
         }
+        let agrees = |other: i64| ours.abs_diff(other) <= nanos(SECOND_OPINION) as u64;
+        // After a reset the median may be our wall clock's own, which is no second witness.
+        if self.refuted.is_none() && agrees(median) && !agrees(offset) {
+            self.outliers.clear();
+            return Sample::Ignored;
+        }
         self.offsets = std::mem::take(&mut self.outliers);
+        self.upset = Some(uptime);
         Sample::Replaced
     }
 
@@ -242,8 +270,28 @@ impl ServerClock {
     /// Where our wall clock is up to ten minutes behind it, the wall clock's: to believe a `Date` that is ahead would
     /// be to claim time as read that has not passed yet, while being behind costs only a longer overlap.
     pub fn now(&self, uptime: Duration, wall: Time) -> Option<Time> {
-        let server = Time(median(&self.offsets)?.saturating_add(nanos(uptime)));
+        let Some(offset) = median(&self.offsets) else {
+            return self.undated.then(|| wall - UNDATED_MARGIN);
+        };
+        let server = Time(offset.saturating_add(nanos(uptime)));
         Some(if server.since(wall) <= SECOND_OPINION { server.min(wall) } else { server })
+    }
+
+    /// A time that has surely passed, if one of the two clocks is right: the earlier. None for an hour after what we
+    /// believed was thrown over.
+    pub fn surely_passed(&self, uptime: Duration, wall: Time) -> Option<Time> {
+        let settled = self.upset.is_none_or(|upset| uptime.saturating_sub(upset) >= REFUTED);
+        self.now(uptime, wall).filter(|_| settled).map(|now| now.min(wall))
+    }
+
+    /// No answer carries a usable `Date`: until one does, our wall clock counts, less a minute.
+    pub fn do_without_dates(&mut self) {
+        self.undated = true;
+    }
+
+    /// Whether our wall clock has to stand in for the API's.
+    pub fn is_undated(&self) -> bool {
+        self.undated && self.offsets.is_empty()
     }
 
     /// Forgets every sample, after the API said that our start lies in its future.
@@ -255,6 +303,8 @@ impl ServerClock {
         *self = ServerClock {
             ceiling: Some(wall.0.saturating_sub(nanos(uptime))),
             refuted: refuted.or(self.refuted),
+            upset: Some(uptime),
+            undated: self.undated,
             ..ServerClock::default()
         };
     }

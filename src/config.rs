@@ -9,6 +9,7 @@
 //! Every key of the contract is known; what isn't built yet is refused by name, with what to use meanwhile.
 
 pub mod account;
+mod clash;
 pub mod dead_letter;
 mod environment;
 pub mod fault;
@@ -113,7 +114,10 @@ impl Config {
             faults: vec![fault],
             warnings: Vec::new(),
         })?;
-        check(&file, &text, environment, |inputs, reader| inputs.iter().for_each(|input| look_for(input, reader)))
+        check(&file, &text, environment, |inputs, reader| {
+            inputs.iter().for_each(|input| look_for(input, reader));
+            clash::look(path, inputs, reader);
+        })
     }
 
     /// As [`Self::load`], of text that is called `file` in messages; touches no disk.
@@ -194,14 +198,14 @@ fn look_for(input: &read::Input, reader: &Reader) {
             if input.secret {
                 look_into(input, metadata.mode(), reader);
             }
-            true
+            None
         }),
-        // Opening a pipe would wait for its writer.
-        false => Ok(!metadata.is_dir()),
+        // Read again and again, which a pipe can't be, and opening one would wait for its writer.
+        false => Ok(Some(if metadata.is_dir() { "is a directory" } else { "is no regular file" })),
     });
     let problem = match opened {
-        Ok(true) => return,
-        Ok(false) => "is a directory".into(),
+        Ok(None) => return,
+        Ok(Some(problem)) => problem.into(),
         Err(error) => format!("can't be read: {error}"),
     };
     let problem = format!("{} {problem}", value::shown(&input.path.display().to_string()));

@@ -166,8 +166,9 @@ impl Event {
         self.fields.service.read(&self.bytes)
     }
 
+    /// The organization's id; none where it is no id: it becomes a key, a label and a part of log lines.
     pub fn organization(&self) -> Option<&str> {
-        self.fields.organization.read(&self.bytes)
+        self.fields.organization.read(&self.bytes).filter(|id| is_organization(id))
     }
 
     /// The timestamp's own text.
@@ -204,8 +205,8 @@ impl Event {
     pub fn identity(&self) -> Identity<'_> {
         match self.raw(Field::Id) {
             Some(id) if !id.is_empty() && !is_name_based(id) => match self.time() {
-                Some(time) => Identity::IdAt(id, time),
-                None => Identity::IdAndText(id, self.raw(Field::Timestamp).unwrap_or_default()),
+                Some(time) if !time.is_saturated() => Identity::IdAt(id, time),
+                _ => Identity::IdAndText(id, self.raw(Field::Timestamp).unwrap_or_default()),
             },
             _ => Identity::Content(canonical(&self.bytes)),
         }
@@ -216,9 +217,14 @@ impl Event {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity<'a> {
     IdAt(&'a [u8], Time),
-    /// The timestamp is no instant: its text counts.
+    /// The timestamp is no instant that we can hold: its text counts.
     IdAndText(&'a [u8], &'a [u8]),
     Content(Vec<u8>),
+}
+
+/// Whether `text` is an organization's id: 24 hexadecimal digits.
+pub fn is_organization(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A UUID of version 3 or 5 (RFC 9562 §5.3, §5.5) is made from a name, so two events may share it.

@@ -46,7 +46,8 @@ pub struct StreamKey {
 
 impl std::fmt::Display for StreamKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.organization, self.service)
+        // Both may have come from outside.
+        write!(f, "{}/{}", self.organization.escape_debug(), self.service.escape_debug())
     }
 }
 
@@ -171,7 +172,12 @@ impl Ledger {
         }
     }
 
-    /// Takes in what is left of an event that was too large to hold: whether it is new.
+    /// Whether [`Self::admit_head`] has had it.
+    pub fn knows_head(&self, head: &[u8]) -> bool {
+        self.minutes.contains(UNTIMED, self.key.fingerprint_of_head(head))
+    }
+
+    /// Takes in what stands for something that is no event to us, too large to hold or malformed: whether it is new.
     pub fn admit_head(&mut self, head: &[u8]) -> bool {
         let fingerprint = self.key.fingerprint_of_head(head);
         let new = self.minutes.insert(UNTIMED, fingerprint);
@@ -195,6 +201,18 @@ impl Ledger {
             self.edge = Some(edge);
             self.change.moved = true;
         }
+    }
+
+    /// Up to where reading has left a trace by `now`: the newest minute that holds a delivered event, else the end of
+    /// the newest hour that held any, else the start.
+    pub fn last_trace(&self, now: Time) -> Time {
+        let minute =
+            self.minutes.below(minute_of(now).saturating_add(1)).next_back().filter(|minute| *minute != UNTIMED);
+        let hour = || {
+            let (hour, _) = self.hours.range(..=filed(Some(now)).1).next_back()?;
+            (*hour != Hour::MIN).then(|| Time::from_secs(hour.saturating_add(1).saturating_mul(3_600)).min(now))
+        };
+        minute.map(instant).or_else(hour).unwrap_or(self.start).max(self.start)
     }
 
     /// What was read from `from` on has to be read again, since late events of that time may have come.

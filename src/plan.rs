@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::event::Event;
-use crate::ledger::{Coverage, Ledger};
+use crate::ledger::{Coverage, LAST_AGE, Ledger};
 use crate::record::Delivery;
 use cut::{Cuts, Unit};
 use read::{PageEnd, Read, Reading, Standing};
@@ -33,8 +33,12 @@ const FUTURE: Duration = Duration::from_secs(120);
 const CROWDED_EVERY: Duration = Duration::from_secs(300);
 /// A window that holds more pages ends at the last whole minute it has passed.
 pub const WINDOW_PAGES: u32 = 5;
-/// When a millisecond that couldn't be paged is tried again.
-const UNPAGEABLE_AGAIN: Duration = Duration::from_secs(900);
+/// When what was set aside is tried again.
+const ASIDE_AGAIN: Duration = Duration::from_secs(900);
+/// Where so many parts of a gap can't be read, the rest is no longer halved.
+const MOST_GIVEN_UP: usize = 32;
+/// An edge this far in the future was never read up to.
+const IMPOSSIBLE: Duration = Duration::from_secs(900);
 
 /// What the operator chose.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +58,27 @@ pub enum Taken {
     Known,
     /// Before the start, or outside what the read was for: another read's business.
     Outside,
+}
+
+/// Why a part of a gap is set aside for a quarter of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aside {
+    /// A millisecond that holds more than a page, and the API gives no usable cursor.
+    Unpageable,
+    /// Its answers are never whole, or no JSON.
+    Unreadable,
+    /// The API refuses to show it, while it shows other time.
+    Refused,
+}
+
+impl Aside {
+    /// A gap's reason, as the status says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Aside::Unpageable | Aside::Unreadable => "unpageable",
+            Aside::Refused => "refused",
+        }
+    }
 }
 
 /// What to ask next.
@@ -87,8 +112,16 @@ pub struct Plan {
     live: Option<Read>,
     window: Option<Read>,
     cuts: Cuts,
-    /// Milliseconds that hold more events than a page and couldn't be paged, and when to try again.
-    unpageable: Vec<(Range<Time>, Time)>,
+    /// What can't be read for now, and when to try again.
+    aside: Vec<(Range<Time>, Time, Aside)>,
+    /// The window under way is a part of one that couldn't be read.
+    narrowing: bool,
+    /// How many parts of this gap were set aside.
+    given_up: usize,
+    /// The next poll begins anew, a minute ago.
+    skips: bool,
+    /// The API refuses ranges that end in its future.
+    unbounded: bool,
     /// Set where known future-dated events fill pages: when the time behind [`FUTURE`] is read next.
     crowded: Option<Time>,
     /// The last poll could not be paged: the edge lies a whole overlap behind, and windows read what is before it.
@@ -104,7 +137,11 @@ impl Plan {
             live: None,
             window: None,
             cuts: Cuts::default(),
-            unpageable: Vec::new(),
+            aside: Vec::new(),
+            narrowing: false,
+            given_up: 0,
+            skips: false,
+            unbounded: false,
             crowded: None,
             edge_is_old: false,
         }
@@ -134,10 +171,11 @@ impl Plan {
 
     /// A live poll: from the overlap on, or from a minute ago where the edge is too far behind (the time between
     /// becomes a gap).
-    fn poll(&self, ledger: &mut Ledger, now: Time) -> Read {
+    fn poll(&mut self, ledger: &mut Ledger, now: Time) -> Read {
         let lagging = LAGGING.max(self.settings.interval * 3);
+        let skips = std::mem::take(&mut self.skips);
         let from = match ledger.edge() {
-            Some(edge) if now.since(edge) <= lagging => edge - self.overlap,
+            Some(edge) if now.since(edge) <= lagging && !skips => edge - self.overlap,
             Some(edge) => {
                 // No poll will look back over the time before the edge, so the gap begins an overlap earlier.
                 ledger.reopen(edge - OVERLAP.end);
@@ -146,14 +184,16 @@ impl Plan {
             None => now - OVERLAP.end,
         };
         // Where the clock fell behind the edge, a bound would end the poll before it begins.
-        let bound = Some(now + FUTURE).filter(|to| from < *to && self.crowded.is_some_and(|due| now < due));
+        let crowded = !self.unbounded && self.crowded.is_some_and(|due| now < due);
+        let bound = Some(now + FUTURE).filter(|to| from < *to && crowded);
         Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bound)
     }
 
     /// Takes the next window off the newest gap, or asks how full that gap is.
     fn open_window(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
-        self.unpageable.retain(|(_, again)| now < *again && *again <= now + UNPAGEABLE_AGAIN);
+        self.aside.retain(|(_, again, _)| now < *again && *again <= now + ASIDE_AGAIN);
         if self.cuts.is_empty() {
+            (self.narrowing, self.given_up) = (false, 0);
             let given_up = self.unpageable();
             let gap = ledger.gaps().into_iter().rev().find_map(|gap| given_up.gaps(gap).pop())?;
             self.cuts.begin(gap);
@@ -174,6 +214,7 @@ impl Plan {
         let time = event.time();
         time.inspect(|time| read.saw(*time));
         if time.is_some_and(|time| time < ledger.start() || !read.admits(time)) {
+            read.saw_again(event, time);
             return Taken::Outside;
         }
         let fresh = match read.reading {
@@ -181,9 +222,11 @@ impl Plan {
             Reading::Window => Delivery::Late,
         };
         let Some(delivery) = ledger.admit(event, fresh) else {
+            read.saw_again(event, time);
             read.known(time.is_some_and(|time| time > now + FUTURE));
             return Taken::Known;
         };
+        read.saw_new();
         Taken::New(delivery)
     }
 
@@ -201,7 +244,7 @@ impl Plan {
             match read.page_read(end) {
                 Standing::Goes => self.go_on(ledger, read),
                 Standing::Ended => ledger.cover(read.range(now)),
-                Standing::Unpageable => self.halve(read.range(now), now),
+                Standing::Unpageable => self.halve(read.range(now), now, Aside::Unpageable),
             }
         }
     }
@@ -245,10 +288,56 @@ impl Plan {
         }
     }
 
-    fn halve(&mut self, range: Range<Time>, now: Time) {
-        if !self.cuts.halve(range.clone()) {
-            self.unpageable.push((range, now + UNPAGEABLE_AGAIN));
+    fn halve(&mut self, range: Range<Time>, now: Time, why: Aside) {
+        if self.given_up >= MOST_GIVEN_UP || !self.cuts.halve(range.clone()) {
+            self.set_aside(range, now, why);
         }
+    }
+
+    /// Neighbours set aside for the same cause are one.
+    fn set_aside(&mut self, mut range: Range<Time>, now: Time, why: Aside) {
+        self.aside.retain(|(other, _, cause)| {
+            let joins = *cause == why && other.start <= range.end && range.start <= other.end;
+            if joins {
+                range = other.start.min(range.start)..other.end.max(range.end);
+            }
+            !joins
+        });
+        self.given_up += 1;
+        self.aside.push((range, now + ASIDE_AGAIN, why));
+    }
+
+    /// The answers to the read in progress are never whole while others are: a window is halved, down to what can't
+    /// be read, and older time goes on; a poll begins anew a minute ago, and windows read what it leaves out.
+    pub fn read_unreadable(&mut self, now: Time) {
+        if self.live.take().is_some() {
+            self.poll_due = now;
+            self.skips = true;
+        } else if let Some(read) = self.window.take() {
+            self.narrowing = true;
+            self.halve(read.range(now), now, Aside::Unreadable);
+        }
+    }
+
+    /// The API refuses the read in progress while it answers others: a window is set aside, and older time goes on; a
+    /// poll that ended in the future has no end from now on.
+    pub fn read_refused(&mut self, now: Time) {
+        if let Some(read) = self.live.take() {
+            self.poll_due = now;
+            self.unbounded |= read.to.is_some();
+        } else if let Some(read) = self.window.take() {
+            self.set_aside(read.range(now), now, Aside::Refused);
+        }
+    }
+
+    /// Whether the window under way is a part of one that could not be read: what it needs is known to be narrower.
+    pub fn is_narrowing(&self) -> bool {
+        self.narrowing
+    }
+
+    /// Whether any time is refused.
+    pub fn is_refused_some(&self) -> bool {
+        self.aside.iter().any(|(.., why)| *why == Aside::Refused)
     }
 
     /// The answer to [`Ask::Interval`]: how many events each unit holds, by the unit's beginning.
@@ -279,11 +368,35 @@ impl Plan {
         self.live = None;
         self.poll_due = now;
         if let Some(edge) = ledger.edge().filter(|edge| *edge > now) {
-            let ahead = believed.since(now);
-            ledger.cut_back(now.min(edge - ahead) - OVERLAP.end);
+            let explained = edge - believed.since(now);
+            if explained > now + IMPOSSIBLE {
+                // An earlier life believed something else again.
+                return self.take_back(ledger, now);
+            }
+            ledger.cut_back(now.min(explained) - OVERLAP.end);
             self.window = None;
             self.cuts.clear();
         }
+    }
+
+    /// Where the edge lies in the future of every clock, as `latest` shows it, an earlier life believed a wrong one:
+    /// what it read by it is read again. Gives the edge that was not believed.
+    pub fn check_edge(&mut self, ledger: &mut Ledger, latest: Time) -> Option<Time> {
+        let edge = ledger.edge().filter(|edge| *edge > latest + IMPOSSIBLE)?;
+        self.live = None;
+        self.poll_due = Time::MIN;
+        self.take_back(ledger, latest);
+        Some(edge)
+    }
+
+    /// Nobody knows when the wrong clock was first believed: only what left a trace was surely read.
+    fn take_back(&mut self, ledger: &mut Ledger, now: Time) {
+        let trace = ledger.last_trace(now);
+        // Fingerprints that old may be forgotten, so events before the trace would be taken for new.
+        let kept = trace > now - LAST_AGE + LAGGING;
+        ledger.cut_back(if kept { trace - OVERLAP.end } else { trace });
+        self.window = None;
+        self.cuts.clear();
     }
 
     /// The overlap in force.
@@ -296,14 +409,26 @@ impl Plan {
         self.live.is_some() || self.window.is_some() || !self.cuts.is_empty()
     }
 
+    /// Whether the read under way is a window.
+    pub fn is_in_window(&self) -> bool {
+        self.live.is_none() && self.window.is_some()
+    }
+
     /// Whether the read under way is a live poll.
     pub fn is_polling(&self) -> bool {
         self.live.is_some()
     }
 
-    /// Milliseconds that stay gaps for now, since they hold more than a page and the API gives no usable cursor.
+    /// What stays a gap for now, since it can't be read.
     pub fn unpageable(&self) -> Coverage {
-        Coverage::of(self.unpageable.iter().map(|(range, _)| range.clone()))
+        Coverage::of(self.aside.iter().map(|(range, ..)| range.clone()))
+    }
+
+    /// Why all of `gap` has been set aside; none where some of it is still to be read.
+    pub fn aside(&self, gap: &Range<Time>) -> Option<Aside> {
+        let touches = |range: &Range<Time>| range.start < gap.end && gap.start < range.end;
+        let why = self.aside.iter().filter(|(range, ..)| touches(range)).map(|(.., why)| *why).max();
+        why.filter(|_| self.unpageable().covers(gap))
     }
 
     /// How many events the windows cut so far are expected to bring; none where nothing was counted.

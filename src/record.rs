@@ -144,6 +144,8 @@ pub enum Reason {
     TooLargeForSink,
     /// Larger than `max_event_bytes`: only its head was kept.
     TooLarge,
+    /// Not a JSON object, though the API shows it as an event.
+    Malformed,
     /// The sink refused it for another cause.
     Refused,
 }
@@ -153,6 +155,7 @@ impl Reason {
         match self {
             Reason::TooLargeForSink => "too_large_for_sink",
             Reason::TooLarge => "too_large",
+            Reason::Malformed => "malformed",
             Reason::Refused => "refused",
         }
     }
@@ -168,7 +171,7 @@ pub struct DeadLetter {
     pub value: Bytes,
     /// The event's whole size in bytes.
     pub size: u64,
-    /// A record's headers; for [`Reason::TooLarge`] the organization and the window it was read in.
+    /// A record's headers; for [`Reason::TooLarge`] and [`Reason::Malformed`] the organization and the window it was read in.
     pub headers: Vec<(&'static str, String)>,
     pub organization: Arc<str>,
 }

@@ -5,6 +5,7 @@
 //! keeps another from being answered: see `server/connection.rs`. `/livez` asks nothing of any part.
 
 mod connection;
+mod host;
 mod token;
 
 use std::future::Future;
@@ -65,12 +66,13 @@ impl Server {
     /// Takes both addresses. Dropping the future takes none.
     pub async fn bind(options: Options, metrics: Metrics, board: Board) -> Result<Server, Error> {
         let token = options.token.map(Token::new);
-        Ok(Server {
-            listen: bind(options.listen, "server.listen").await?,
-            page: bind(options.page, "page.listen").await?,
-            probes: probes(metrics, board.clone()),
-            pages: pages(board, token),
-        })
+        let listen = bind(options.listen, "server.listen").await?;
+        let page = bind(options.page, "page.listen").await?;
+        // Beyond loopback Prometheus asks by names that only its operator knows.
+        let is_local = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let probes = guard(probes(metrics, board.clone()), is_local(&listen));
+        let pages = guard(pages(board, token.clone()), is_local(&page) && token.is_none());
+        Ok(Server { listen, page, probes, pages })
     }
 
     /// The addresses of `server.listen` and `page.listen`, with the ports they got.
@@ -140,7 +142,6 @@ fn probes(metrics: Metrics, board: Board) -> Router {
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(async |State(board): State<Board>| ready(&board)))
         .with_state(board)
-        .layer(middleware::map_response(harden))
 }
 
 /// What a person or `jumpstream status` asks.
@@ -149,10 +150,15 @@ fn pages(board: Board, token: Option<Token>) -> Router {
         .route("/", get(async || "jumpstream\n\n/status  what every stream is doing, as JSON\n"))
         .route("/status", get(async |State(board): State<Board>| json(&board.status())))
         .with_state(board);
-    let router = match token {
+    match token {
         Some(token) => router.layer(middleware::from_fn_with_state(token, token::admit)),
         None => router,
-    };
+    }
+}
+
+/// Where only this machine may ask, it must ask by a name that is ours.
+fn guard(router: Router, is_local: bool) -> Router {
+    let router = if is_local { router.layer(middleware::from_fn(host::admit)) } else { router };
     router.layer(middleware::map_response(harden))
 }
 

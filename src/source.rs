@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use client::{Client, Organization, Samples};
 pub use credentials::KeySource;
 pub use error::{Class, Error, Phase};
-pub use page::{Element, Head, Limits, Oversized, Page};
+pub use page::{Element, Head, Limits, Malformed, Oversized, Page};
 pub use query::{Bucket, EventQuery, IntervalQuery, IntervalUnit};
 
 /// Called once for every request sent, when its outcome is known: the endpoint (`events`, `count`, `interval`,

@@ -36,6 +36,8 @@ const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 4 << 20;
 /// Failures in a row after which a paged read begins anew, since its cursor may be what fails.
 const CURSOR_TRIES: u32 = 5;
+/// So many answers without a usable `Date`, and our wall clock counts.
+const UNDATED_TRIES: u32 = 5;
 /// From so many failures in a row on they are told.
 const NEWS: u32 = 3;
 /// Rising pauses between failed requests.
@@ -114,22 +116,31 @@ impl Stream {
     }
 
     /// The server's time; asks for any answer until one carries a usable `Date`. None when told to end meanwhile.
+    /// After some answers without one our wall clock counts.
     async fn server_time(&self, report: &mut Report) -> Option<Time> {
         let mut schedule = crate::retry::Schedule::new(PAUSE.start, PAUSE.end);
+        let mut undated = 0;
         loop {
             if let Some(now) = self.client.now() {
                 return Some(now);
             }
             let asked = self.until_shutdown(self.client.organizations()).await?;
             // The organizations may live on a host that can't be reached from here, or fail without a `Date`.
-            if let (None, Err(_)) = (self.client.now(), asked)
-                && let Err(error) = self.until_shutdown(self.ask_anything()).await?
-                && self.client.now().is_none()
-            {
-                report.trouble(&error);
-            }
-            if self.client.now().is_some() {
-                continue;
+            let asked = match (self.client.now(), asked) {
+                (None, Err(_)) => self.until_shutdown(self.ask_anything()).await?.map(|_| ()),
+                (_, asked) => asked.map(|_| ()),
+            };
+            match (self.client.now(), asked) {
+                (Some(now), _) => return Some(now),
+                (None, Err(error)) => report.trouble(&error),
+                (None, Ok(())) => {
+                    undated += 1;
+                    report.undated(true, false);
+                    if undated >= UNDATED_TRIES {
+                        self.client.do_without_dates();
+                        continue;
+                    }
+                }
             }
             self.until_shutdown(tokio::time::sleep(schedule.pause())).await?;
         }
@@ -187,6 +198,11 @@ struct Reading<'r> {
     failures: [u32; 2],
     /// [`clock::uptime`] of the last checkpoint.
     saved_at: Duration,
+    /// The same of the last poll's beginning, of the last read's success, and of the first of the failures in a row,
+    /// the last two as `failures`.
+    polled_at: Option<Duration>,
+    succeeded_at: [Option<Duration>; 2],
+    failing_since: [Option<Duration>; 2],
     /// What the batch in flight brings us to.
     coming: Option<report::Milestone>,
 }
@@ -224,6 +240,9 @@ impl<'r> Reading<'r> {
             schedule: crate::retry::Schedule::new(PAUSE.start, PAUSE.end),
             failures: [0; 2],
             saved_at: clock::uptime(),
+            polled_at: None,
+            succeeded_at: [None; 2],
+            failing_since: [None; 2],
             coming: None,
         }
     }
@@ -231,6 +250,10 @@ impl<'r> Reading<'r> {
     async fn read(&mut self) -> Result<(), Error> {
         while !*self.stream.shutdown.borrow() {
             let Some(now) = self.stream.server_time(self.report).await else { break };
+            let latest = self.stream.client.latest().unwrap_or(now);
+            if let Some(edge) = self.plan.check_edge(&mut self.ledger, latest) {
+                self.report.impossible_edge(edge, &self.ledger);
+            }
             let turn = match self.plan.next(&mut self.ledger, now) {
                 Ask::Page(ask) => self.page(ask).await?,
                 Ask::Interval { range, unit } => self.interval(range, unit).await?,
@@ -275,20 +298,32 @@ impl<'r> Reading<'r> {
             Some(Ok(buckets)) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
                 self.plan.interval_read(&buckets);
-                self.succeeded();
+                self.counted();
             }
             Some(Err(error)) if error.class() == Class::Refused || *self.failures() >= CURSOR_TRIES => {
                 tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; the gap is read without");
                 self.plan.interval_refused();
-                self.succeeded();
+                self.counted();
             }
             Some(Err(error)) => return self.failed(error).await,
         }
         Ok(Turn::Next)
     }
 
+    /// Whatever the clocks say, polls keep some of their interval between them. False when told to end.
+    async fn may_poll(&mut self) -> bool {
+        let pause = (self.stream.settings.interval / 4).min(Duration::from_secs(1));
+        let due = self.polled_at.map_or(Duration::ZERO, |polled_at| polled_at + pause);
+        let rest = due.saturating_sub(clock::uptime());
+        let waited = rest.is_zero() || self.stream.until_shutdown(tokio::time::sleep(rest)).await.is_some();
+        self.polled_at = Some(clock::uptime());
+        waited
+    }
+
     /// Tells where the reading stands.
     fn tell(&mut self) {
+        let undated = self.stream.client.is_undated();
+        self.report.undated(undated, undated);
         let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
         let now = self.stream.client.now().unwrap_or_default();
         self.report.reading(&self.ledger, &self.plan, now, settled);
@@ -299,8 +334,20 @@ impl<'r> Reading<'r> {
         &mut self.failures[usize::from(self.plan.is_polling())]
     }
 
+    /// A count came, which says nothing of the window that it is made for.
+    fn counted(&mut self) {
+        if self.failing_since[0].is_none() {
+            self.failures[0] = 0;
+        }
+        self.schedule.reset();
+        self.report.healed();
+    }
+
     fn succeeded(&mut self) {
         *self.failures() = 0;
+        let polling = usize::from(self.plan.is_polling());
+        self.succeeded_at[polling] = Some(clock::uptime());
+        self.failing_since[polling] = None;
         self.schedule.reset();
         self.report.healed();
     }
@@ -308,6 +355,9 @@ impl<'r> Reading<'r> {
     /// A request failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
         *self.failures() += 1;
+        let failures = *self.failures();
+        // Tries have pauses of their own.
+        self.polled_at = None;
         if error.class() == Class::FutureStart {
             return self.correct_clock(&error).await;
         }
@@ -316,10 +366,10 @@ impl<'r> Reading<'r> {
         if self.ledger.has_admitted() {
             self.submit().await?;
         }
-        if *self.failures() >= CURSOR_TRIES || error.class() == Class::Refused {
-            self.plan.abandon_read(self.stream.client.now().unwrap_or_default());
-        }
+        self.give_way(&error);
         let pause = match error.class() {
+            // A server that says 0 s again and again means something else.
+            Class::Retry { after: Some(after) } if failures > 1 => after.max(self.schedule.pause()),
             Class::Retry { after: Some(after) } => after,
             Class::Retry { after: None } | Class::FutureStart => self.schedule.pause(),
             Class::Credential | Class::Refused => PAUSE.end.min(self.schedule.pause() * 4),
@@ -338,6 +388,35 @@ impl<'r> Reading<'r> {
             return self.check_owner().await;
         }
         Ok(Turn::Next)
+    }
+
+    /// Gives up the read that fails again and again, so that it holds up no other.
+    fn give_way(&mut self, error: &SourceError) {
+        let (now, polling) = (self.stream.client.now().unwrap_or_default(), self.plan.is_polling());
+        let failures = *self.failures();
+        if !polling && !self.plan.is_in_window() {
+            // Counting fails.
+            return if failures >= CURSOR_TRIES {
+                self.plan.abandon_read(now)
+            };
+        }
+        let since = *self.failing_since[usize::from(polling)].get_or_insert_with(clock::uptime);
+        // While nothing else succeeds it is the API that fails, not this read.
+        let alone = !polling && self.succeeded_at[1].is_some_and(|succeeded| succeeded > since);
+        let refused = error.class() == Class::Refused || matches!(error, SourceError::Forbidden { .. });
+        let tries = if self.plan.is_narrowing() { 1 } else { CURSOR_TRIES };
+        if error.is_of_the_answer() && (polling || alone || self.plan.is_narrowing()) && failures >= tries {
+            self.plan.read_unreadable(now);
+        } else if refused && (polling || alone || self.plan.is_refused_some()) {
+            self.plan.read_refused(now);
+        } else if failures >= CURSOR_TRIES || error.class() == Class::Refused {
+            return self.plan.abandon_read(now);
+        } else {
+            return;
+        }
+        // The next read begins with a good name.
+        self.failures[usize::from(polling)] = 0;
+        self.failing_since[usize::from(polling)] = None;
     }
 
     /// What passes at the first or second try is no news.
@@ -393,8 +472,9 @@ impl<'r> Reading<'r> {
             return Ok(());
         }
         self.settle().await?;
-        let now = self.stream.client.now().unwrap_or_default();
-        self.ledger.forget_settled(now);
+        // What no clock has surely left behind may be read again, and must be known then.
+        let passed = self.stream.client.surely_passed().min(self.ledger.edge());
+        passed.inspect(|passed| self.ledger.forget_settled(*passed));
         let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
         let whole = self.stream.route.store.due(&self.stream.key);
         let checkpoint: Checkpoint = self.ledger.checkpoint_with(&whole);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::ConfigFile;
 use crate::app::{App, CatchUp};
 use crate::config::{Config, LogFormat, Warning};
@@ -40,6 +42,15 @@ pub async fn run(args: Args) -> ExitCode {
     }
 }
 
+/// A file that may grow no further (ulimit -f) is waited for like a full disk; left alone, the signal would end us.
+fn outlive_file_limits() {
+    let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // What listens stays for the life of the process, whoever hears it.
+    if let Err(error) = signal(file_size) {
+        tracing::debug!("a limit on file sizes would end the process: {error}");
+    }
+}
+
 async fn start(config: Config, warnings: Vec<Warning>, args: Args) -> ExitCode {
     let log = &config.log;
     let format = match log.format {
@@ -50,6 +61,7 @@ async fn start(config: Config, warnings: Vec<Warning>, args: Args) -> ExitCode {
         eprintln!("jumpstream: {error}");
         return ExitCode::Failed;
     }
+    outlive_file_limits();
     for warning in warnings {
         tracing::warn!("{}; {}", warning.finding(&args.config.path.display().to_string()), warning.remedy);
     }

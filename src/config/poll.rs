@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::key::{Key, Kind, Presence};
 use super::read::Section;
-use crate::clock::Time;
+use crate::clock::{self, Time};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Generous: retention is said to be 90 days (insights-api §1.11).
+const KEPT: Duration = Duration::from_secs(366 * 86_400);
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -74,12 +77,35 @@ impl Start {
     }
 }
 
+/// A future start would be waited for in silence; one of long ago asks for what nobody has any more.
+fn check_start(start: Start, section: &Section) {
+    let now = clock::wall();
+    let instant = start.resolve(now);
+    if instant > now + DAY {
+        section.fault(
+            "start",
+            "lies in the future of this machine's clock",
+            "write an instant that has passed, an age or `now`",
+        );
+    } else if now.since(instant) > KEPT {
+        let place = section.node("start").map_or(&section.place, |node| &node.place).clone();
+        let problem = "lies further back than JumpCloud keeps events, which is 90 days at most";
+        section.reader.warn(
+            place,
+            &section.join("start"),
+            problem,
+            "nothing is lost by it, but the first run asks in vain",
+        );
+    }
+}
+
 impl Poll {
     pub(super) fn section(section: &Section) -> Option<Poll> {
         let interval = section.duration("interval");
         let page_size = section.integer("page_size").and_then(|size| u32::try_from(size).ok());
         let start = section.start("start");
         let max_event_bytes = section.size("max_event_bytes");
+        start.inspect(|start| check_start(*start, section));
         Some(Poll { interval: interval?, page_size: page_size?, start: start?, max_event_bytes: max_event_bytes? })
     }
 }

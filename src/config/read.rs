@@ -23,11 +23,13 @@ pub(super) struct Reader<'a> {
     pub warnings: RefCell<Vec<Warning>>,
     /// Files that must exist, looked for by whoever may touch the disk.
     pub inputs: RefCell<Vec<Input>>,
+    /// Files that are written, for the same.
+    pub outputs: RefCell<Vec<Input>>,
     /// Variables that the file names as places of secrets.
     pub secrets: RefCell<HashSet<String>>,
 }
 
-/// A file that must exist.
+/// A file that is named.
 pub(super) struct Input {
     pub place: Place,
     pub key: String,
@@ -51,6 +53,7 @@ impl<'a> Reader<'a> {
             faults: RefCell::default(),
             warnings: RefCell::default(),
             inputs: RefCell::default(),
+            outputs: RefCell::default(),
             secrets: RefCell::default(),
         }
     }
@@ -263,7 +266,15 @@ impl<'a> Section<'a> {
 
     /// A file that we write.
     pub fn output(&self, name: &str) -> Option<PathBuf> {
-        self.text(name).map(PathBuf::from)
+        let item = self.item(name)?;
+        let path = PathBuf::from(item.text);
+        self.reader.outputs.borrow_mut().push(Input {
+            place: item.place,
+            key: item.key,
+            path: path.clone(),
+            secret: false,
+        });
+        Some(path)
     }
 
     /// A file that must exist.

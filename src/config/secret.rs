@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
 use secrecy::SecretString;
 
 use super::fault::Place;
@@ -92,8 +94,15 @@ impl fmt::Display for Secret {
 fn read_file(path: &PathBuf) -> Result<String, Error> {
     let name = || path.display().to_string();
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+    // Not blocking, so that a FIFO is told as one instead of waiting for its writer.
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+    options
+        .open(path)
+        .and_then(|file| match file.metadata()?.is_file() {
+            true => file.take(MOST_BYTES + 1).read_to_end(&mut bytes),
+            false => Err(std::io::Error::other("it is no regular file")),
+        })
         .map_err(|source| Error::File { file: name(), source })?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(Error::Unusable(name()));

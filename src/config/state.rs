@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::key::{Choice, Key, Kind, Presence, Variant};
-use super::read::Section;
+use super::read::{Input, Section};
 use super::sink::{self, Sink};
 
 pub(super) const VARIANTS: &[Variant] =
@@ -91,7 +91,7 @@ impl State {
                 );
                 None
             }
-            (_, false) => Some(State::Sqlite { path: section.output("path")? }),
+            (_, false) => Self::sqlite(&section),
         }
     }
 
@@ -107,5 +107,16 @@ impl State {
         let partitions = section.integer("partitions");
         let group = section.text("group");
         Some(State::Kafka { topic: topic?, partitions: u32::try_from(partitions?).ok()?, group: group? })
+    }
+
+    fn sqlite(section: &Section) -> Option<State> {
+        let item = section.item("path")?;
+        // SQLite's and ours, which are written like the file itself.
+        for suffix in ["-wal", "-shm", ".lock"] {
+            let (place, key) = (item.place.clone(), format!("{}{suffix}", item.key));
+            let path = PathBuf::from(format!("{}{suffix}", item.text));
+            section.reader.outputs.borrow_mut().push(Input { place, key, path, secret: false });
+        }
+        Some(State::Sqlite { path: section.output("path")? })
     }
 }

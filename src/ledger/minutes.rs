@@ -46,7 +46,7 @@ impl FingerprintKey {
         hasher.finish()
     }
 
-    /// The fingerprint of bytes that are no whole event: an oversized one's head.
+    /// The fingerprint of what is no event to us: of the digest of something oversized or malformed.
     pub fn fingerprint_of_head(&self, head: &[u8]) -> Fingerprint {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write(b"head\0");
@@ -147,7 +147,7 @@ impl Minutes {
     }
 
     /// The minutes below `end` that hold anything, ascending.
-    pub fn below(&self, end: Minute) -> impl Iterator<Item = Minute> {
+    pub fn below(&self, end: Minute) -> impl DoubleEndedIterator<Item = Minute> {
         self.minutes.range(..end).map(|(minute, _)| *minute)
     }
 

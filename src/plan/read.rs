@@ -1,11 +1,16 @@
 //! A paged read: one query, page after page, until the API has no more.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::event::Event;
 use crate::plan::PageAsk;
+
+/// So many pages in a row that show nothing but what this read has shown already, with ever new cursors, lead nowhere.
+const IDLE_PAGES: u32 = 3;
 
 /// What a read is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub struct PageEnd {
 pub enum Standing {
     Goes,
     Ended,
-    /// A full page without a cursor, or with one that had been used before.
+    /// A full page without a cursor, with one that had been used before, or one after others with nothing new.
     Unpageable,
 }
 
@@ -56,6 +61,13 @@ pub struct Read {
     ascending: bool,
     known_recent: u64,
     known_future: u64,
+    /// The latest time shown so far.
+    latest: Option<Time>,
+    /// Hashes of the events not taken that were shown since the latest time last moved.
+    again: HashSet<u64>,
+    /// Whether the page under way has shown anything that this read had not.
+    moved: bool,
+    idle_pages: u32,
 }
 
 impl Read {
@@ -73,6 +85,10 @@ impl Read {
             ascending: true,
             known_recent: 0,
             known_future: 0,
+            latest: None,
+            again: HashSet::new(),
+            moved: false,
+            idle_pages: 0,
         }
     }
 
@@ -103,6 +119,24 @@ impl Read {
         self.last = Some(time);
     }
 
+    /// Notes an event that was not taken: whether this read has shown it before.
+    pub fn saw_again(&mut self, event: &Event, time: Option<Time>) {
+        if time > self.latest {
+            self.latest = time;
+            self.again.clear();
+            self.moved = true;
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        event.bytes().hash(&mut hasher);
+        self.moved |= self.again.insert(hasher.finish());
+    }
+
+    /// Notes an event that the ledger did not have.
+    pub fn saw_new(&mut self) {
+        self.moved = true;
+    }
+
     pub fn known(&mut self, future: bool) {
         if future { self.known_future += 1 } else { self.known_recent += 1 }
     }
@@ -117,7 +151,9 @@ impl Read {
         if ended {
             return Standing::Ended;
         }
+        self.idle_pages = if std::mem::take(&mut self.moved) { 0 } else { self.idle_pages + 1 };
         match end.cursor {
+            _ if self.idle_pages >= IDLE_PAGES => Standing::Unpageable,
             Some(cursor) if self.used_cursors.insert(cursor.clone()) => {
                 self.cursor = Some(cursor);
                 Standing::Goes

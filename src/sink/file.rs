@@ -32,7 +32,7 @@ use lines::Lines;
 pub struct FileSink(Appender);
 
 /// Appends one dead letter a line: `reason`, `explanation`, `size`, `headers` and the `event`;
-/// of an event that was cut, its `head` as text.
+/// of an event that was cut, its `head` as text; of something malformed, all of it as `text`.
 pub struct FileDeadLetters(Appender);
 
 impl FileSink {
@@ -150,6 +150,9 @@ impl Serialize for Letter<'_> {
             .flatten();
         match whole {
             Some(event) => map.serialize_entry("event", event)?,
+            None if letter.reason == Reason::Malformed => {
+                map.serialize_entry("text", &String::from_utf8_lossy(&letter.value))?;
+            }
             // The cut may lie within a character, which is then shown as U+FFFD.
             None => map.serialize_entry("head", &String::from_utf8_lossy(&letter.value))?,
         }

@@ -81,8 +81,13 @@ fn speaks_of_rate(body: &str) -> bool {
 /// is the API's present.
 fn starts_in_future(message: &str, asked: Asked) -> bool {
     let message = message.to_lowercase();
-    let compares = message.contains("start") && message.contains("end") && message.contains("after");
-    asked != Asked::Other && (message.contains("future") || (asked == Asked::OpenRange && compares))
+    let (start, end) = (message.contains("start"), message.contains("end"));
+    match asked {
+        Asked::OpenRange => message.contains("future") || start && end && message.contains("after"),
+        // What lies in the future may as well be the end that we gave, which says nothing of our clock.
+        Asked::ClosedRange => message.contains("future") && start && !end,
+        Asked::Other => false,
+    }
 }
 
 /// Where a redirect leads, without what may be secret in it.

@@ -18,6 +18,7 @@ use super::rate::Rate;
 use super::wire::{cause, host, http, is_tls, join, read, url};
 use super::{Bucket, Error, EventQuery, Head, IntervalQuery, Observer, Options, Page, Phase};
 use crate::clock::{self, Sample, ServerClock, Time};
+use crate::event::is_organization;
 
 /// Refusals and lists of organizations are small.
 const SMALL: u64 = 1 << 20;
@@ -26,6 +27,8 @@ const BUCKETS: u64 = 64 << 20;
 /// The API's largest page of organizations, and how many pages are believed.
 const ORGANIZATIONS: usize = 100;
 const ORGANIZATION_PAGES: usize = 1_000;
+/// The largest count believed: more than any organization has, and exact in every JSON reader.
+const MOST_EVENTS: u64 = 1 << 53;
 /// Our clock and the API's may differ by this much before a line says so.
 const SKEW: Duration = Duration::from_secs(120);
 
@@ -85,7 +88,10 @@ struct Call<'a> {
 /// A 200 whose body was not read yet.
 struct Answer {
     response: Response,
-    /// When the request was sent, in uptime.
+    /// The API's time when the request was sent, as it was believed before the answer's own `Date`: that one may be
+    /// what is wrong. None where nothing was known before.
+    sent_at: Option<Time>,
+    /// The same moment, in uptime.
     sent: Duration,
     outcome: Outcome,
 }
@@ -149,10 +155,10 @@ impl Client {
     /// `POST /events`, for `organization` where the key sees several. Returns at the headers; the page is read
     /// with [`Page::next`].
     pub async fn events(&self, organization: Option<&str>, query: &EventQuery) -> Result<Page, Error> {
-        let Answer { response, sent, outcome } = self.ask("events", organization, query.body(), query.asked()).await?;
-        let head = self.head(response.headers(), sent);
-        let options = &self.0.options;
-        Ok(Page::new(head, response, options.limits, options.deadlines.body, outcome))
+        let answer = self.ask("events", organization, query.body(), query.asked()).await?;
+        let head = self.head(&answer);
+        let Options { limits, deadlines, .. } = &self.0.options;
+        Ok(Page::new(head, answer.response, *limits, deadlines.body, query.limit, answer.outcome))
     }
 
     /// `POST /events/count`: how many events the range holds.
@@ -163,7 +169,7 @@ impl Client {
         }
         let answer = self.ask("count", organization, query.count_body(), query.asked()).await?;
         let body: Body = self.json(answer, SMALL).await?;
-        Ok(body.count)
+        believable(body.count)
     }
 
     /// `POST /events/interval`: how many events begin in each unit; units without any may be missing.
@@ -179,8 +185,9 @@ impl Client {
         }
         let answer = self.ask("interval", organization, query.body(), Asked::ClosedRange).await?;
         let body: Body = self.json(answer, BUCKETS).await?;
-        let bucket = |entry: Entry| Bucket { start: Time::from_millis(entry.key), events: entry.doc_count };
-        Ok(body.buckets.unwrap_or_default().into_iter().map(bucket).collect())
+        let bucket =
+            |entry: Entry| Ok(Bucket { start: Time::from_millis(entry.key), events: believable(entry.doc_count)? });
+        body.buckets.unwrap_or_default().into_iter().map(bucket).collect()
     }
 
     /// `GET /api/organizations`, all pages: what the key sees.
@@ -207,6 +214,26 @@ impl Client {
     /// The API's time; none before its first usable `Date`.
     pub fn now(&self) -> Option<Time> {
         self.clock().server.now(clock::uptime(), clock::wall())
+    }
+
+    /// A time that has surely passed; see [`ServerClock::surely_passed`].
+    pub fn surely_passed(&self) -> Option<Time> {
+        self.clock().server.surely_passed(clock::uptime(), clock::wall())
+    }
+
+    /// The later of the API's time and our wall clock's; none before the first usable `Date`.
+    pub fn latest(&self) -> Option<Time> {
+        self.now().map(|now| now.max(clock::wall()))
+    }
+
+    /// No answer carries a usable `Date`: until one does, our wall clock counts.
+    pub fn do_without_dates(&self) {
+        self.clock().server.do_without_dates();
+    }
+
+    /// Whether our wall clock stands in for the API's.
+    pub fn is_undated(&self) -> bool {
+        self.clock().server.is_undated()
     }
 
     /// How the API's clock came about.
@@ -256,8 +283,15 @@ impl Client {
         let endpoint = "organizations";
         let answer = self.send(Call { endpoint, url, organization: None, body: None, asked: Asked::Other }).await?;
         let body: Body = self.json(answer, SMALL).await?;
-        let organization = |entry: Entry| Organization { name: entry.name.unwrap_or_default(), id: entry.id };
-        Ok((body.results.unwrap_or_default().into_iter().map(organization).collect(), body.total))
+        // An id becomes a key, a label and a part of log lines.
+        let organization = |entry: Entry| match is_organization(&entry.id) {
+            true => Ok(Organization { name: entry.name.unwrap_or_default(), id: entry.id }),
+            false => Err(Error::Malformed {
+                why: format!("\"{}\" is no organization's id, which has 24 hexadecimal digits", quote(&entry.id)),
+            }),
+        };
+        let organizations = body.results.unwrap_or_default().into_iter().map(organization);
+        Ok((organizations.collect::<Result<_, _>>()?, body.total))
     }
 
     async fn ask(
@@ -296,6 +330,7 @@ impl Client {
         let request = request(call, key)?;
         self.0.rate.turn().await;
         let sent = clock::uptime();
+        let sent_at = self.now();
         let observer = self.0.options.on_request.clone();
         let outcome = Outcome { observer, endpoint: call.endpoint, label: "dropped" };
         let deadline = self.0.options.deadlines.answer;
@@ -306,7 +341,7 @@ impl Client {
         };
         self.sample(response.headers());
         if response.status() == StatusCode::OK {
-            return Ok(Answer { response, sent, outcome });
+            return Ok(Answer { response, sent_at, sent, outcome });
         }
         let refusal = self.refusal(call, key, response).await;
         if let Error::RateLimited { retry_after, .. } = refusal {
@@ -329,7 +364,9 @@ impl Client {
         answer.outcome.of(end.and_then(|()| serde_json::from_slice(&body).map_err(malformed)))
     }
 
-    fn head(&self, headers: &HeaderMap, sent: Duration) -> Head {
+    fn head(&self, answer: &Answer) -> Head {
+        let (headers, sent) = (answer.response.headers(), answer.sent);
+        let first = || self.clock().server.now(sent, clock::wall() - clock::uptime().saturating_sub(sent));
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let number = |name: &str| text(name).and_then(|text| text.parse().ok());
         let cursor = text("x-search_after").filter(|text| !text.is_empty());
@@ -342,7 +379,7 @@ impl Client {
             limit: number("x-limit"),
             count: number("x-result-count"),
             cursor: cursor.filter(usable).map(str::to_owned),
-            sent_at: self.clock().server.now(sent, clock::wall() - clock::uptime().saturating_sub(sent)),
+            sent_at: answer.sent_at.or_else(first),
         }
     }
 
@@ -354,7 +391,7 @@ impl Client {
         let was_skewed = {
             let mut clock = self.clock();
             clock.last = Some((date, ours));
-            match clock.server.sample(date, clock::uptime()) {
+            match clock.server.sample(date, clock::uptime(), ours) {
                 Sample::Taken => clock.samples.taken += 1,
                 Sample::Ignored => clock.samples.ignored += 1,
                 Sample::Replaced => clock.samples.replaced += 1,
@@ -391,6 +428,13 @@ impl EventQuery {
     fn asked(&self) -> Asked {
         if self.end.is_some() { Asked::ClosedRange } else { Asked::OpenRange }
     }
+}
+
+fn believable(events: u64) -> Result<u64, Error> {
+    if events > MOST_EVENTS {
+        return Err(Error::Malformed { why: format!("it counts {events} events") });
+    }
+    Ok(events)
 }
 
 fn request(call: &Call<'_>, key: &Key) -> Result<Request, Error> {

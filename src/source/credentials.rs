@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
+use rustix::fs::OFlags;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::AsyncReadExt as _;
 
@@ -200,6 +201,12 @@ impl Credential {
 
 async fn read_file(path: &std::path::Path) -> std::io::Result<String> {
     let mut text = String::new();
-    tokio::fs::File::open(path).await?.take(LARGEST).read_to_string(&mut text).await?;
+    // Not blocking, so that a FIFO is told as one instead of waiting for its writer.
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path).await?;
+    if !file.metadata().await?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    file.take(LARGEST).read_to_string(&mut text).await?;
     Ok(text)
 }

@@ -59,6 +59,8 @@ pub enum Phase {
     Answer,
     /// The next piece of the body, counted only while we wait for it.
     Body,
+    /// As much of the body as a living server sends in that time.
+    Rate,
 }
 
 impl std::fmt::Display for Phase {
@@ -67,6 +69,7 @@ impl std::fmt::Display for Phase {
             Phase::Connect => "connecting",
             Phase::Answer => "the api's answer",
             Phase::Body => "the next piece of the api's answer",
+            Phase::Rate => "less than 64 KiB of the api's answer",
         })
     }
 }
@@ -105,6 +108,18 @@ impl Error {
             | Error::NotFound { .. } => Class::Refused,
             Error::FutureStart { .. } => Class::FutureStart,
         }
+    }
+
+    /// Whether an answer came and was not what it should be: asked for a shorter range, it may be.
+    pub fn is_of_the_answer(&self) -> bool {
+        matches!(
+            self,
+            Error::PageTruncated { .. }
+                | Error::CountMismatch { .. }
+                | Error::Malformed { .. }
+                | Error::TooLong { .. }
+                | Error::Timeout { phase: Phase::Body | Phase::Rate, .. }
+        )
     }
 
     /// A metric label, one of as many as there are variants.

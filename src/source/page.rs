@@ -5,13 +5,12 @@ mod parser;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
 
 pub use parser::{Limits, Parser};
 
+use super::Error;
 use super::client::Outcome;
-use super::wire::body_error;
-use super::{Error, Phase};
+use super::wire::Pace;
 use crate::clock::Time;
 use crate::event::Event;
 
@@ -33,6 +32,7 @@ pub struct Head {
 pub enum Element {
     Event(Event),
     Oversized(Oversized),
+    Malformed(Malformed),
 }
 
 /// An event over `max_event_bytes`, which was passed over.
@@ -42,6 +42,19 @@ pub struct Oversized {
     pub head: Bytes,
     /// Its length in bytes.
     pub size: u64,
+    /// SHA-256 of all of it: what many have in common may be the head.
+    pub digest: [u8; 32],
+}
+
+/// An element that is no JSON object, though it is plain where it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// All of it.
+    pub bytes: Bytes,
+    /// What was expected instead.
+    pub why: String,
+    /// SHA-256 of all of it.
+    pub digest: [u8; 32],
 }
 
 /// An answer that is being read. Dropped before its end, it closes the connection.
@@ -51,9 +64,15 @@ pub struct Page {
     response: reqwest::Response,
     parser: Parser,
     idle: Duration,
+    pace: Pace,
+    /// More elements than these are no answer to what was asked.
+    most: u64,
     outcome: Outcome,
     state: State,
 }
+
+/// The API's largest page (insights-api §1.4).
+const LARGEST: u32 = 10_000;
 
 #[derive(Debug)]
 enum State {
@@ -63,8 +82,23 @@ enum State {
 }
 
 impl Page {
-    pub(super) fn new(head: Head, response: reqwest::Response, limits: Limits, idle: Duration, out: Outcome) -> Page {
-        Page { head, response, parser: Parser::new(limits), idle, outcome: out, state: State::Reading }
+    /// `asked`: the limit that was asked for.
+    pub(super) fn new(
+        head: Head,
+        response: reqwest::Response,
+        limits: Limits,
+        idle: Duration,
+        asked: u32,
+        outcome: Outcome,
+    ) -> Page {
+        let most = u64::from(head.limit.unwrap_or(LARGEST).min(LARGEST).max(asked));
+        let (parser, pace) = (Parser::new(limits), Pace::default());
+        Page { head, response, parser, idle, pace, most, outcome, state: State::Reading }
+    }
+
+    /// Whether a header came along that only the API sends, so that the body is not some proxy's.
+    pub fn is_the_apis(&self) -> bool {
+        self.head.limit.is_some() || self.head.count.is_some()
     }
 
     /// The next element, in the order of the answer.
@@ -98,15 +132,24 @@ impl Page {
     async fn read(&mut self) -> Result<Option<Element>, Error> {
         loop {
             if let Some(element) = self.parser.pull()? {
-                return Ok(Some(element));
+                return self.check_count().map(|()| Some(element));
             }
-            // Counted from here, while we wait: a slow consumer is no slow server.
-            let chunk = timeout(self.idle, self.response.chunk()).await;
-            match chunk.map_err(|_| Error::Timeout { phase: Phase::Body, after: self.idle })? {
-                Ok(Some(chunk)) => self.parser.push(chunk),
-                Ok(None) => return self.finish().map(|()| None),
-                Err(error) => return Err(body_error(&error, self.parser.elements())),
+            match self.pace.chunk(&mut self.response, self.idle, self.parser.elements()).await? {
+                Some(chunk) => self.parser.push(chunk),
+                None => return self.finish().map(|()| None),
             }
+        }
+    }
+
+    /// An array that never ends is told by its length, not by our patience.
+    fn check_count(&self) -> Result<(), Error> {
+        let elements = self.parser.elements();
+        match self.head.count.map(u64::from) {
+            Some(said) if elements > said => Err(Error::CountMismatch { said, elements }),
+            _ if elements > self.most => {
+                Err(Error::Malformed { why: format!("it holds more than {} events", self.most) })
+            }
+            _ => Ok(()),
         }
     }
 

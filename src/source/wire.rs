@@ -7,28 +7,83 @@ use tokio::time::timeout;
 
 use super::error::quote;
 use super::{Base, Error, Phase};
+use crate::clock;
+
+/// While we wait for a body, this much of it must come in [`SPELL`]: a body of a byte a second is no answer.
+const LEAST_BYTES: u64 = 64 << 10;
+const SPELL: Duration = Duration::from_secs(60);
+
+/// How long we have waited for a body, and what came of it. Only our waiting counts: a slow consumer is no slow server.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// For the next piece.
+    idle: Duration,
+    /// For all pieces of this spell, and their bytes.
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Waits for the next piece, for as long as `idle` is not used up; none at the body's end.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses nothing; the time waited so far stays counted.
+    pub(super) async fn chunk(
+        &mut self,
+        response: &mut Response,
+        idle: Duration,
+        elements: u64,
+    ) -> Result<Option<bytes::Bytes>, Error> {
+        let waiting = Waiting { began: clock::uptime(), idle: &mut self.idle };
+        let left = idle.saturating_sub(*waiting.idle);
+        let chunk = timeout(left, response.chunk()).await;
+        drop(waiting);
+        let chunk = chunk.map_err(|_| Error::Timeout { phase: Phase::Body, after: idle })?;
+        let chunk = chunk.map_err(|error| body_error(&error, elements))?;
+        self.waited += std::mem::take(&mut self.idle);
+        self.bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if chunk.is_some() && self.waited >= SPELL {
+            if self.bytes < LEAST_BYTES {
+                return Err(Error::Timeout { phase: Phase::Rate, after: self.waited });
+            }
+            *self = Pace::default();
+        }
+        Ok(chunk)
+    }
+}
+
+/// Counts the time until it is dropped.
+struct Waiting<'a> {
+    began: Duration,
+    idle: &'a mut Duration,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.idle += clock::uptime().saturating_sub(self.began);
+    }
+}
 
 /// The body as far as it came, at most `limit` bytes of it, and whether that was all.
 pub(super) async fn read(response: &mut Response, limit: u64, idle: Duration) -> (Vec<u8>, Result<(), Error>) {
-    let mut body = Vec::new();
+    let (mut body, mut pace) = (Vec::new(), Pace::default());
     loop {
-        match timeout(idle, response.chunk()).await {
-            Ok(Ok(Some(chunk))) => {
+        match pace.chunk(response, idle, 0).await {
+            Ok(Some(chunk)) => {
                 let room = limit as usize - body.len();
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 if chunk.len() > room {
                     return (body, Err(Error::TooLong { what: "the answer", limit }));
                 }
             }
-            Ok(Ok(None)) => return (body, Ok(())),
-            Ok(Err(error)) => return (body, Err(body_error(&error, 0))),
-            Err(_) => return (body, Err(Error::Timeout { phase: Phase::Body, after: idle })),
+            Ok(None) => return (body, Ok(())),
+            Err(error) => return (body, Err(error)),
         }
     }
 }
 
 /// A body that broke off: cut, or not what its encoding says.
-pub(super) fn body_error(error: &reqwest::Error, elements: u64) -> Error {
+fn body_error(error: &reqwest::Error, elements: u64) -> Error {
     Error::PageTruncated { elements, why: quote(&cause(error)) }
 }
 

@@ -3,7 +3,8 @@
 //! # Invariants
 //! Calls take effect in the order they were made. What heals (a full disk, a busy file) is waited for; what does
 //! not is an [`Error`]. While a [`SqliteStore`] lives no other process can open the file to write: the lock beside
-//! it belongs to the kernel, which releases it however the process ends. Never deletes a file.
+//! it belongs to the kernel, which releases it however the process ends. Never deletes a file. Never writes into a file
+//! that is no longer the one at its path.
 
 mod lock;
 mod look;
@@ -12,7 +13,7 @@ mod schema;
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,8 @@ pub use look::Look;
 /// The pauses between tries while the file can't be written.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// While nothing is asked, how often we look whether the file is still there.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Ledgers in a SQLite file.
 ///
@@ -71,8 +74,11 @@ impl SqliteStore {
     /// A file that can't be written for a cause that heals is opened all the same: calls wait and
     /// [`Store::trouble`] says why. Blocks for as long as the disk takes.
     pub fn open(path: &Path) -> Result<SqliteStore, Error> {
-        let lock = Lock::take(path)?;
+        let path = &lock::resolve(path);
+        let mut lock = Lock::take(path)?;
         create(path).map_err(|source| Error::File { path: text(path), source })?;
+        lock.hold(path)?;
+        let found = Found::at(path);
         let trouble = Trouble::default();
         let connection = match schema::connect(path) {
             Ok(connection) => {
@@ -87,7 +93,8 @@ impl SqliteStore {
         };
         let (requests, inbox) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
-        let worker = Worker { path: path.to_owned(), connection, trouble: trouble.clone(), ended };
+        let found = Found { log: Found::at(path).log, ..found };
+        let worker = Worker { path: path.to_owned(), connection, found, trouble: trouble.clone(), ended };
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || worker.run(inbox))
@@ -168,24 +175,67 @@ impl Reader {
     }
 }
 
+/// Which file stands at a path, and which log beside it: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    file: Option<(u64, u64)>,
+    log: Option<(u64, u64)>,
+}
+
+impl Found {
+    fn at(path: &Path) -> Found {
+        let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        Found { file: identity(path), log: identity(&lock::beside(path, "-wal")) }
+    }
+}
+
 /// The thread that owns the connection.
 struct Worker {
     path: PathBuf,
     /// None until the file could be opened, and after an input or output error.
     connection: Option<Connection>,
+    /// What stood there when it was opened.
+    found: Found,
     trouble: Trouble,
     ended: mpsc::Receiver<()>,
 }
 
 impl Worker {
     fn run(mut self, requests: mpsc::Receiver<Request>) {
-        for request in requests {
-            match request {
-                Request::Load(stream, reply) => self.answer(&stream, reply, |file| rows::load(file, &stream)),
-                Request::Save(stream, checkpoint, reply) => {
+        loop {
+            match requests.recv_timeout(LOOK) {
+                Ok(Request::Load(stream, reply)) => self.answer(&stream, reply, |file| rows::load(file, &stream)),
+                Ok(Request::Save(stream, checkpoint, reply)) => {
                     self.answer(&stream, reply, |file| rows::save(file, &stream, &checkpoint))
                 }
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        if self.unmoved().is_err() {
+            // Closing it would remove the log at the path, which is not ours any more.
+            std::mem::forget(self.connection.take());
+        }
+    }
+
+    /// While nothing is asked: whether the file is still there.
+    fn look(&mut self) {
+        match self.unmoved() {
+            Err(fault) => self.trouble.begin(&self.path, &fault),
+            Ok(()) if self.connection.is_some() => self.trouble.end(&self.path),
+            Ok(()) => {}
+        }
+    }
+
+    /// Whether what we opened still stands at the path: what is written into a file that nobody finds is lost.
+    fn unmoved(&mut self) -> Result<(), Fault> {
+        let now = Found::at(&self.path);
+        // SQLite makes the log when it first needs it.
+        self.found.log = self.found.log.or(now.log);
+        if now == self.found || self.connection.is_none() && now.file == self.found.file {
+            Ok(())
+        } else {
+            Err(Fault::Gone)
         }
     }
 
@@ -201,7 +251,7 @@ impl Worker {
             match self.connected().and_then(&work) {
                 Err(fault) if fault.heals() => {
                     self.trouble.begin(&self.path, &fault);
-                    if !fault.is_busy() {
+                    if !fault.is_busy() && !matches!(fault, Fault::Gone) {
                         // What an input or output error left behind in the connection is not trusted.
                         self.connection = None;
                     }
@@ -220,9 +270,14 @@ impl Worker {
     }
 
     fn connected(&mut self) -> Result<&mut Connection, Fault> {
+        self.unmoved()?;
         match &mut self.connection {
             Some(connection) => Ok(connection),
-            empty => Ok(empty.insert(schema::connect(&self.path)?)),
+            empty => {
+                let connection = schema::connect(&self.path)?;
+                self.found.log = Found::at(&self.path).log;
+                Ok(empty.insert(connection))
+            }
         }
     }
 }
@@ -257,6 +312,10 @@ impl Trouble {
 enum Fault {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    #[error(
+        "it was moved away or deleted while we run: put it back with the -wal file beside it, or restart jumpstream, which then begins anew without it"
+    )]
+    Gone,
     /// A value that no release writes.
     #[error("{0}")]
     Damaged(String),
@@ -298,7 +357,7 @@ impl Fault {
                     | ErrorCode::OutOfMemory
             )
         );
-        self.is_busy() || (heals && !moved)
+        self.is_busy() || matches!(self, Fault::Gone) || (heals && !moved)
     }
 
     fn into_error(self, path: &Path, stream: Option<&StreamKey>) -> Error {
@@ -309,6 +368,7 @@ impl Fault {
         };
         match self {
             Fault::Damaged(why) => damaged(why),
+            Fault::Gone => Error::File { path, source: io::Error::other(Fault::Gone.to_string()) },
             Fault::Foreign(why) => Error::File { path, source: io::Error::new(io::ErrorKind::InvalidData, why) },
             Fault::Newer(found) => Error::NewerFormat { path, found, known: schema::FORMAT },
             Fault::Sqlite(source) => match (&source, source.sqlite_error_code()) {

@@ -1,13 +1,26 @@
 //! A page, from the request to its last event: admitted one by one, batched as they come.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
 use crate::clock::{self, Time};
 use crate::event::Event;
 use crate::plan::read::PageEnd;
 use crate::plan::{PageAsk, Taken};
 use crate::record::{DeadLetter, Reason, raw};
-use crate::source::{Element, Error as SourceError, EventQuery, Oversized, Page};
+use crate::source::{Element, Error as SourceError, EventQuery, Malformed, Oversized, Page};
 
 use super::{Error, Reading, Turn, or_end};
+
+/// What was gathered of a slow page is sent off after this long.
+const SLOW: Duration = Duration::from_secs(5);
+/// So many times [`SLOW`] without a whole event are said.
+const SILENCE: u32 = 12;
+/// An answer with something malformed is asked for again so often before the malformed goes to the dead letters.
+const MALFORMED_TRIES: u32 = 3;
 
 /// How a page came to its end.
 enum Ended {
@@ -18,6 +31,9 @@ enum Ended {
 
 impl Reading<'_> {
     pub(super) async fn page(&mut self, ask: PageAsk) -> Result<Turn, Error> {
+        if ask.cursor.is_none() && self.plan.is_polling() && !self.may_poll().await {
+            return Ok(Turn::End);
+        }
         let query = EventQuery {
             service: self.stream.key.service.clone(),
             start: ask.from,
@@ -60,20 +76,48 @@ impl Reading<'_> {
     /// Takes every element in, committing whenever the batch is full.
     async fn elements(&mut self, page: &mut Page, now: Time) -> Result<Ended, Error> {
         let mut shutdown = self.stream.shutdown.clone();
-        let mut elements = 0;
+        let (mut elements, mut heard, mut silent) = (0, 0, 0);
+        let mut slow = pin!(sleep(SLOW));
         loop {
-            match or_end(&mut shutdown, page.next()).await {
-                None => return Ok(Ended::Shutdown),
-                Some(Err(error)) => return Ok(Ended::Failed(error)),
-                Some(Ok(None)) => return Ok(Ended::Whole { elements }),
-                Some(Ok(Some(Element::Event(event)))) => self.admit(event, now),
-                Some(Ok(Some(Element::Oversized(oversized)))) => self.admit_oversized(oversized, now),
+            let next = async {
+                tokio::select! {
+                    biased;
+                    next = page.next() => Some(next),
+                    () = &mut slow => None,
+                }
+            };
+            let Some(next) = or_end(&mut shutdown, next).await else { return Ok(Ended::Shutdown) };
+            let Some(next) = next else {
+                silent = if elements == heard { silent + 1 } else { 0 };
+                heard = elements;
+                self.slow_page(silent).await?;
+                slow.as_mut().reset(Instant::now() + SLOW);
+                continue;
+            };
+            match next {
+                Err(error) => return Ok(Ended::Failed(error)),
+                Ok(None) => return Ok(Ended::Whole { elements }),
+                Ok(Some(Element::Event(event))) => self.admit(event, now),
+                Ok(Some(Element::Oversized(oversized))) => self.admit_oversized(oversized, now),
+                Ok(Some(Element::Malformed(malformed))) => {
+                    if let Err(error) = self.admit_malformed(malformed, page.is_the_apis(), now) {
+                        return Ok(Ended::Failed(error));
+                    }
+                }
             }
             elements += 1;
             if self.gathered.is_full() {
                 self.submit().await?;
             }
         }
+    }
+
+    /// A page that comes slowly holds back neither what it brought nor the news of it.
+    async fn slow_page(&mut self, silent: u32) -> Result<(), Error> {
+        if silent >= SILENCE {
+            self.report.stalled(SLOW * silent);
+        }
+        if self.ledger.has_admitted() { self.submit().await } else { Ok(()) }
     }
 
     fn admit(&mut self, event: Event, now: Time) {
@@ -90,27 +134,41 @@ impl Reading<'_> {
     }
 
     fn admit_oversized(&mut self, oversized: Oversized, now: Time) {
-        let Oversized { head, size } = oversized;
-        if !self.ledger.admit_head(&head) {
-            return;
+        let Oversized { head, size, digest } = oversized;
+        if self.ledger.admit_head(&digest) {
+            let kept = head.len();
+            let explanation =
+                format!("the event has {size} bytes, more than poll.max_event_bytes; its first {kept} are kept");
+            self.bury(Reason::TooLarge, explanation, head, size, now);
         }
+    }
+
+    /// An answer that is garbled now and whole a moment later loses nothing; one that stays so must not hold up what
+    /// comes after it.
+    fn admit_malformed(&mut self, malformed: Malformed, is_the_apis: bool, now: Time) -> Result<(), SourceError> {
+        let Malformed { bytes, why, digest } = malformed;
+        if self.ledger.knows_head(&digest) {
+            return Ok(());
+        }
+        if !is_the_apis || *self.failures() < MALFORMED_TRIES {
+            return Err(SourceError::Malformed { why: format!("one of its events is none ({why})") });
+        }
+        self.ledger.admit_head(&digest);
+        let size = bytes.len() as u64;
+        let explanation = format!("the API shows something that is no event ({why}); report it to JumpCloud");
+        self.bury(Reason::Malformed, explanation, bytes, size, now);
+        Ok(())
+    }
+
+    fn bury(&mut self, reason: Reason, explanation: String, value: Bytes, size: u64, now: Time) {
         let key = &self.stream.key;
         let mut headers = vec![("organization", key.organization.clone()), ("service", key.service.clone())];
         if let Some(range) = self.plan.reading_range(now) {
             headers.push(("window-from", range.start.to_string()));
             headers.push(("window-to", range.end.to_string()));
         }
-        self.gathered.bytes += head.len();
-        self.gathered.dead.push(DeadLetter {
-            reason: Reason::TooLarge,
-            explanation: format!(
-                "the event has {size} bytes, more than poll.max_event_bytes; its first {} are kept",
-                head.len()
-            ),
-            value: head,
-            size,
-            headers,
-            organization: self.organization.clone(),
-        });
+        self.gathered.bytes += value.len();
+        let organization = self.organization.clone();
+        self.gathered.dead.push(DeadLetter { reason, explanation, value, size, headers, organization });
     }
 }

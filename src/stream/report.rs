@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::clock::{self, Time};
 use crate::event::Event;
 use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::plan::{Aside, Plan};
 use crate::record::{DeadLetter, Delivery, Record};
 use crate::source::{Class, Error as SourceError};
 use crate::telemetry::metrics::{AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
@@ -80,6 +80,24 @@ pub(super) struct Report {
     of_gaps: u64,
     /// Since when gaps have been read in one go.
     gaps_since: Option<Duration>,
+    /// Our wall clock stands in for the API's.
+    undated: bool,
+}
+
+const UNDATED: &str = "the API's answers carry no usable Date: this machine's clock counts instead, less a minute; see that no proxy drops or garbles that header, and that this clock is right";
+
+fn told(aside: Aside) -> &'static str {
+    match aside {
+        Aside::Unpageable => {
+            "one millisecond holds more events than a page and the API gives no usable cursor; raise poll.page_size, and see that no proxy drops the X-Search_after header"
+        }
+        Aside::Unreadable => {
+            "the API's answers for some time are never whole or no JSON; they are tried again every 15 min, report it to JumpCloud"
+        }
+        Aside::Refused => {
+            "the API refuses to show some time, while it shows other; see the plan's licence and retention, or move poll.start behind it with a state of its own"
+        }
+    }
 }
 
 impl Report {
@@ -99,6 +117,7 @@ impl Report {
             known: 0,
             of_gaps: 0,
             gaps_since: None,
+            undated: false,
         }
     }
 
@@ -184,8 +203,7 @@ impl Report {
         let gaps = ledger.gaps();
         let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
         let wanted = ledger.edge().unwrap_or(now).since(ledger.start());
-        let unpageable = plan.unpageable();
-        let stuck = gaps.iter().any(|gap| unpageable.covers(gap));
+        let stuck = gaps.iter().filter_map(|gap| plan.aside(gap)).max();
         self.status.covered_share = match wanted.as_secs_f64() {
             wanted if wanted > 0.0 && ledger.edge().is_some() => 1.0 - missing.as_secs_f64() / wanted,
             _ => 0.0,
@@ -194,16 +212,14 @@ impl Report {
         self.status.set_gaps(gaps.iter().map(|gap| Gap {
             from: gap.start,
             to: gap.end,
-            reason: if unpageable.covers(gap) { "unpageable" } else { "unread" },
+            reason: plan.aside(gap).map_or("unread", Aside::as_str),
         }));
         self.status.overlap_seconds = plan.overlap().as_secs_f64();
         self.status.ledger =
             LedgerSize { fingerprints: ledger.fingerprints() as u64, bytes: ledger.fingerprints() as u64 * 8 };
         self.pace(&gaps, plan);
         self.gauges.set_gap(missing);
-        let reason = stuck.then(|| {
-            "one millisecond holds more events than a page and the API gives no usable cursor; raise poll.page_size, and see that no proxy drops the X-Search_after header".to_owned()
-        });
+        let reason = stuck.map(told).or(self.undated.then_some(UNDATED)).map(str::to_owned);
         self.state(if gaps.is_empty() { State::Live } else { State::Reading }, reason);
     }
 
@@ -258,6 +274,35 @@ impl Report {
     pub fn foreign_key(&mut self) {
         let reason = "the key belongs to another organization than this stream's ledger; give back a key of this one, or set organizations".to_owned();
         self.state(State::Blocked, Some(reason));
+    }
+
+    /// A page has brought no whole event for so long.
+    pub fn stalled(&mut self, silence: Duration) {
+        // By the minute, so that it is said once in a while and not at every look.
+        let minutes = silence.as_secs() / 60;
+        let reason =
+            format!("a page has brought no whole event for over {minutes} min; look at the network and any proxy");
+        self.state(State::Waiting, Some(reason));
+    }
+
+    /// Answers come without a usable `Date`; `given_up`: our wall clock stands in for the API's.
+    pub fn undated(&mut self, undated: bool, given_up: bool) {
+        if undated && !given_up {
+            self.state(
+                State::Waiting,
+                Some(
+                    "the API's answers carry no usable Date; see that no proxy drops or garbles that header".to_owned(),
+                ),
+            );
+        }
+        self.undated = undated && given_up;
+    }
+
+    /// The ledger's edge lies in the future of every clock.
+    pub fn impossible_edge(&mut self, edge: Time, ledger: &Ledger) {
+        let (organization, service) = (&self.status.organization, &self.status.service);
+        let back_to = ledger.edge().map(tracing::field::display);
+        tracing::warn!(organization, service, %edge, back_to, "an edge in the future was once believed; what was read since its last trace is read again");
     }
 
     /// A request succeeded.

@@ -97,7 +97,7 @@ pub struct StreamStatus {
 pub struct Gap {
     pub from: Time,
     pub to: Time,
-    /// One word: `unread`, `unpageable`.
+    /// One word: `unread`, `unpageable`, `refused`.
     pub reason: &'static str,
 }
 

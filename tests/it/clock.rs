@@ -126,7 +126,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn settled(date: Time) -> ServerClock {
     let mut clock = ServerClock::default();
     for _ in 0..9 {
-        assert_eq!(clock.sample(date, Duration::ZERO), Sample::Taken);
+        assert_eq!(clock.sample(date, Duration::ZERO, Time::MAX), Sample::Taken);
     }
     clock
 }
@@ -135,7 +135,7 @@ fn settled(date: Time) -> ServerClock {
 fn the_servers_time_runs_with_our_monotonic_clock() {
     let (mut clock, noon) = (ServerClock::default(), at("2026-03-02T12:00:00Z"));
     assert_eq!(clock.now(SECOND, Time::MAX), None);
-    clock.sample(noon, 10 * SECOND);
+    clock.sample(noon, 10 * SECOND, Time::MAX);
     assert_eq!(clock.now(10 * SECOND, Time::MAX), Some(noon));
     assert_eq!(clock.now(70 * SECOND, Time::MAX), Some(noon + 60 * SECOND));
     assert_eq!(clock.now(4 * SECOND, Time::MAX), Some(noon - 6 * SECOND), "when a request was sent, before its answer");
@@ -146,10 +146,10 @@ fn the_median_of_the_last_nine_counts() {
     let noon = at("2026-03-02T12:00:00Z");
     let mut clock = settled(noon);
     for _ in 0..4 {
-        clock.sample(noon + 100 * SECOND, Duration::ZERO);
+        clock.sample(noon + 100 * SECOND, Duration::ZERO, Time::MAX);
     }
     assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon), "four of nine don't move it");
-    clock.sample(noon + 100 * SECOND, Duration::ZERO);
+    clock.sample(noon + 100 * SECOND, Duration::ZERO, Time::MAX);
     assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon + 100 * SECOND), "five do");
 }
 
@@ -157,12 +157,12 @@ fn the_median_of_the_last_nine_counts() {
 fn an_outlier_is_ignored_and_nine_that_agree_are_believed() {
     let (noon, far) = (at("2026-03-02T12:00:00Z"), at("2026-03-03T12:00:00Z"));
     let mut clock = settled(noon);
-    assert_eq!(clock.sample(noon + 120 * SECOND, Duration::ZERO), Sample::Taken, "two minutes are within");
+    assert_eq!(clock.sample(noon + 120 * SECOND, Duration::ZERO, Time::MAX), Sample::Taken, "two minutes are within");
     for _ in 0..8 {
-        assert_eq!(clock.sample(far, Duration::ZERO), Sample::Ignored);
+        assert_eq!(clock.sample(far, Duration::ZERO, Time::MAX), Sample::Ignored);
         assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon));
     }
-    assert_eq!(clock.sample(far, Duration::ZERO), Sample::Replaced);
+    assert_eq!(clock.sample(far, Duration::ZERO, Time::MAX), Sample::Replaced);
     assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(far));
 }
 
@@ -171,12 +171,12 @@ fn outliers_that_disagree_or_are_interrupted_are_never_believed() {
     let noon = at("2026-03-02T12:00:00Z");
     let mut clock = settled(noon);
     for day in 1..40u32 {
-        assert_eq!(clock.sample(noon + 86_400 * SECOND * day, Duration::ZERO), Sample::Ignored);
+        assert_eq!(clock.sample(noon + 86_400 * SECOND * day, Duration::ZERO, Time::MAX), Sample::Ignored);
     }
     let far = noon + 3600 * SECOND;
     for n in 0..40 {
         let expected = if n % 8 == 7 { (noon, Sample::Taken) } else { (far, Sample::Ignored) };
-        assert_eq!(clock.sample(expected.0, Duration::ZERO), expected.1);
+        assert_eq!(clock.sample(expected.0, Duration::ZERO, Time::MAX), expected.1);
     }
     assert_eq!(clock.now(Duration::ZERO, Time::MAX), Some(noon));
 }
@@ -187,7 +187,7 @@ fn outliers_that_drift_apart_do_not_agree() {
     let mut clock = settled(noon);
     // Each is near the one before it, but the ninth is 16 minutes from the first.
     for step in 0..9u32 {
-        let sample = clock.sample(noon + 3600 * SECOND + 119 * SECOND * step, Duration::ZERO);
+        let sample = clock.sample(noon + 3600 * SECOND + 119 * SECOND * step, Duration::ZERO, Time::MAX);
         assert_ne!(sample, Sample::Replaced, "step {step}");
     }
 }
@@ -197,12 +197,13 @@ fn what_the_api_has_refuted_is_not_believed_again_for_an_hour() {
     let (noon, ahead) = (at("2026-03-02T12:00:00Z"), at("2026-03-02T13:00:00Z"));
     let mut clock = settled(ahead);
     clock.reset(noon, Duration::ZERO);
-    assert_eq!(clock.sample(ahead, Duration::ZERO), Sample::Taken, "as far as the wall clock");
+    assert_eq!(clock.sample(ahead, Duration::ZERO, Time::MAX), Sample::Taken, "as far as the wall clock");
     for second in 1..3_600u32 {
-        assert_eq!(clock.sample(ahead + SECOND * second, SECOND * second), Sample::Ignored);
+        assert_eq!(clock.sample(ahead + SECOND * second, SECOND * second, Time::MAX), Sample::Ignored);
     }
     assert_eq!(clock.now(SECOND * 3_600, Time::MAX), Some(noon + SECOND * 3_600));
-    let samples: Vec<Sample> = (3_600..3_609u32).map(|n| clock.sample(ahead + SECOND * n, SECOND * n)).collect();
+    let samples: Vec<Sample> =
+        (3_600..3_609u32).map(|n| clock.sample(ahead + SECOND * n, SECOND * n, Time::MAX)).collect();
     assert_eq!(samples.last(), Some(&Sample::Replaced), "an hour later nine that agree count again");
 }
 
@@ -213,7 +214,64 @@ fn after_a_reset_the_earlier_of_date_and_wall_clock_counts() {
         let mut clock = settled(at("2031-01-01T00:00:00Z"));
         clock.reset(noon, 5 * SECOND);
         assert_eq!(clock.now(5 * SECOND, Time::MAX), None);
-        assert_eq!(clock.sample(date, 5 * SECOND), Sample::Taken);
+        assert_eq!(clock.sample(date, 5 * SECOND, Time::MAX), Sample::Taken);
         assert_eq!(clock.now(5 * SECOND, Time::MAX), Some(expected));
+    }
+}
+
+#[test]
+fn nine_that_agree_are_not_believed_against_both_the_median_and_our_own_clock() {
+    let noon = at("2026-03-02T12:00:00Z");
+    for far in [noon + 9 * 86_400 * SECOND, noon - 9 * 86_400 * SECOND, noon + 700 * SECOND] {
+        let mut clock = settled(noon);
+        for n in 0..100u32 {
+            assert_eq!(clock.sample(far + SECOND * n, SECOND * n, noon + SECOND * n), Sample::Ignored, "{far}");
+        }
+        assert_eq!(clock.now(SECOND * 100, noon + SECOND * 100), Some(noon + SECOND * 100));
+        // Where our own clock was set too, it was the other two that were wrong.
+        assert!((0..9).any(|_| clock.sample(far, Duration::ZERO, far) == Sample::Replaced), "{far}");
+    }
+}
+
+#[test]
+fn a_date_that_cannot_be_is_none() {
+    let noon = at("2026-03-02T12:00:00Z");
+    let mut clock = ServerClock::default();
+    for date in [at("2027-03-04T00:00:00Z"), Time::MAX, at("1970-01-01T00:00:00Z"), at("2012-12-31T00:00:00Z")] {
+        assert_eq!(clock.sample(date, SECOND, noon), Sample::Ignored, "{date}");
+        assert_eq!(clock.now(SECOND, noon), None);
+    }
+    assert_eq!(clock.sample(noon, SECOND, noon), Sample::Taken);
+}
+
+#[test]
+fn without_any_date_our_own_clock_counts_less_a_minute() {
+    let noon = at("2026-03-02T12:00:00Z");
+    let mut clock = ServerClock::default();
+    clock.do_without_dates();
+    assert_eq!((clock.now(SECOND, noon), clock.is_undated()), (Some(noon - 60 * SECOND), true));
+    clock.reset(noon, SECOND);
+    assert_eq!(clock.now(SECOND, noon), Some(noon - 60 * SECOND), "there is still nothing better");
+    clock.sample(noon - 5 * SECOND, SECOND, noon);
+    assert_eq!((clock.now(SECOND, noon), clock.is_undated()), (Some(noon - 5 * SECOND), false));
+}
+
+#[test]
+fn what_has_surely_passed_is_the_earlier_and_nothing_within_an_hour_of_an_upset() {
+    let (noon, hour) = (at("2026-03-02T12:00:00Z"), 3_600 * SECOND);
+    let clock = settled(noon);
+    assert_eq!(clock.surely_passed(SECOND, noon + hour), Some(noon + SECOND));
+    assert_eq!(clock.surely_passed(SECOND, noon - hour), Some(noon - hour));
+    let mut reset = clock.clone();
+    reset.reset(noon, SECOND);
+    reset.sample(noon, SECOND, noon);
+    let mut replaced = clock;
+    for _ in 0..9 {
+        replaced.sample(noon + hour, SECOND, noon + hour);
+    }
+    for upset in [reset, replaced] {
+        assert!(upset.now(hour, Time::MAX).is_some());
+        assert_eq!(upset.surely_passed(hour, Time::MAX), None);
+        assert!(upset.surely_passed(hour + SECOND, Time::MAX).is_some());
     }
 }

@@ -344,3 +344,64 @@ proptest! {
         let _ = parse_with(EXAMPLE, &[(&name, &text)]);
     }
 }
+
+/// What is wrong with files, which only [`Config::load`] looks at; `NAME` in the text is the folder.
+fn load(folder: &std::path::Path, text: &str) -> Result<Config, Faults> {
+    let path = folder.join("c.yaml");
+    std::fs::write(&path, text.replace("NAME", &folder.display().to_string())).unwrap();
+    Config::load(&path, &environment(&[])).map(|(config, _)| config)
+}
+
+#[test]
+fn no_file_that_is_written_may_be_another_one_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |name: &str| folder.path().join(name);
+    std::fs::write(name("key"), "k").unwrap();
+    std::fs::write(name("events"), "").unwrap();
+    std::fs::hard_link(name("key"), name("hard")).unwrap();
+    std::os::unix::fs::symlink(name("events"), name("soft")).unwrap();
+    std::fs::create_dir(name("inner")).unwrap();
+    let text = |sink: &str, dead: &str, state: &str| {
+        format!(
+            "accounts: [{{api_key: {{file: NAME/key}}}}]\nsinks: [{{type: file, path: {sink}}}]\n\
+             dead_letter: {{file: {dead}}}\nstate: {{path: {state}}}\n"
+        )
+    };
+    load(folder.path(), &text("NAME/events", "NAME/dead", "NAME/s.db")).unwrap();
+    for (sink, dead, state, what) in [
+        ("NAME/key", "NAME/dead", "NAME/s.db", "the file of accounts[0].api_key.file"),
+        ("NAME/hard", "NAME/dead", "NAME/s.db", "the file of accounts[0].api_key.file"),
+        ("NAME/c.yaml", "NAME/dead", "NAME/s.db", "the configuration itself"),
+        ("NAME/events", "NAME/soft", "NAME/s.db", "the file of sinks[0].path"),
+        ("NAME/new", "NAME/inner/../new", "NAME/s.db", "the file of sinks[0].path"),
+        ("NAME/events", "NAME/dead", "NAME/soft", "the file of sinks[0].path"),
+        ("NAME/s.db-wal", "NAME/dead", "NAME/s.db", "the file of sinks[0].path"),
+        ("NAME/events", "NAME/s.db.lock", "NAME/s.db", "the file of dead_letter.file"),
+        ("NAME/events", "NAME/dead", "NAME/key", "the file of accounts[0].api_key.file"),
+    ] {
+        let refused = load(folder.path(), &text(sink, dead, state)).unwrap_err();
+        let [fault] = refused.faults.as_slice() else { panic!("{sink}, {dead}, {state}:\n{refused}") };
+        assert!(fault.problem.contains(what) && fault.remedy.contains("a file of its own"), "{refused}");
+    }
+}
+
+#[test]
+fn a_pipe_is_no_place_of_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("key")).status().unwrap().success());
+    let refused =
+        load(folder.path(), "accounts: [{api_key: {file: NAME/key}}]\nsinks: [{type: stdout}]\n").unwrap_err();
+    assert!(refused.to_string().contains("no regular file"), "{refused}");
+    let read = Secret::File(folder.path().join("key")).read();
+    assert!(read.unwrap_err().to_string().contains("no regular file"));
+}
+
+#[test]
+fn a_start_in_the_future_is_a_fault_and_one_of_long_ago_a_warning() {
+    let poll = |start: &str| format!("{LEAST}poll: {{start: \"{start}\"}}\n");
+    check(&poll("2099-01-01"), "lies in the future", "an age or `now`");
+    for (start, warned) in [("1600-01-01", true), ("999999d", true), ("400d", true), ("90d", false), ("now", false)] {
+        let (_, warnings) = Config::parse("c.yaml", &poll(start), &environment(&[])).unwrap();
+        assert_eq!(warnings.iter().any(|own| own.problem.contains("further back")), warned, "{start}");
+    }
+}

@@ -11,7 +11,8 @@ use jumpstream::clock::Time;
 use jumpstream::event::Event;
 use jumpstream::ledger::{FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::plan::{Aside, Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::record::Delivery;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const PAGE: u32 = 10;
@@ -71,6 +72,12 @@ impl Desk {
         let json = format!(r#"{{"id":"{id}","timestamp":"{time}"}}"#);
         let event = Event::parse(Bytes::from(json)).unwrap();
         self.plan.admit(&mut self.ledger, &event, self.now)
+    }
+
+    /// As if read in an earlier life.
+    fn admit_to_ledger(&mut self, id: u64, time: Time) -> Option<Delivery> {
+        let json = format!(r#"{{"id":"{id}","timestamp":"{time}"}}"#);
+        self.ledger.admit(&Event::parse(Bytes::from(json)).unwrap(), Delivery::Live)
     }
 
     /// The page shows that many new events of `time`, and is read.

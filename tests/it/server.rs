@@ -224,3 +224,27 @@ async fn a_told_server_frees_its_addresses_though_a_client_lingers() {
     std::net::TcpListener::bind(server.page).unwrap();
     assert!(TcpStream::connect(server.probes).await.is_err());
 }
+
+#[tokio::test]
+async fn a_foreign_name_gets_nothing_where_only_this_machine_may_ask() {
+    let server = start(any_port()).await;
+    let asked = async |address: SocketAddr, path: &str, host: &str| {
+        let request = server.client.get(format!("http://{address}{path}")).header("host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (address, path) in [(server.page, "/status"), (server.page, "/"), (server.probes, "/metrics")] {
+        for own in ["127.0.0.1", "127.0.0.1:9465", "localhost:1", "LOCALHOST", "[::1]:9465", "10.1.2.3:9464", "::1"] {
+            assert_eq!(asked(address, path, own).await, 200, "{path} as {own}");
+        }
+        for foreign in ["evil.example", "evil.example:9465", "127.0.0.1.evil.example", "localhost.evil.example:80"] {
+            assert_eq!(asked(address, path, foreign).await, 421, "{path} as {foreign}");
+        }
+    }
+    // A token keeps strangers out by itself, and beyond loopback nobody knows what we are called.
+    let token = Some("secret".to_owned().into());
+    let open = start(Options { listen: "0.0.0.0:0".into(), token, ..any_port() }).await;
+    let request = open.client.get(format!("http://127.0.0.1:{}/metrics", open.probes.port()));
+    assert_eq!(request.header("host", "jumpstream.monitoring.svc:9464").send().await.unwrap().status(), 200);
+    let request = open.client.get(format!("http://{}/status", open.page)).bearer_auth("secret");
+    assert_eq!(request.header("host", "status.example").send().await.unwrap().status(), 200);
+}

@@ -88,5 +88,6 @@ fn bytes(element: &Element) -> &[u8] {
     match element {
         Element::Event(event) => event.bytes(),
         Element::Oversized(oversized) => &oversized.head,
+        Element::Malformed(malformed) => &malformed.bytes,
     }
 }

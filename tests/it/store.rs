@@ -373,3 +373,87 @@ fn a_full_disk_is_waited_for_and_said() {
     assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(std::slice::from_ref(&large)));
     drop(store);
 }
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+#[test]
+fn a_state_that_was_moved_away_is_said_and_nothing_is_written_until_it_is_back() {
+    for suffix in ["", "-wal"] {
+        let place = place();
+        let store = std::sync::Arc::new(SqliteStore::open(&place.path).unwrap());
+        run(store.save(&stream("o"), &checkpoint(1))).unwrap();
+        let (file, away) = (beside(&place.path, suffix), beside(&place.path, ".away"));
+        std::fs::rename(&file, &away).unwrap();
+        wait_until("the trouble is said while nothing is saved", || store.trouble().is_some());
+        let trouble = store.trouble().unwrap();
+        assert!(trouble.contains("moved away or deleted") && trouble.contains("put it back"), "{trouble}");
+        let saving = std::thread::spawn({
+            let store = store.clone();
+            move || run(store.save(&stream("o"), &checkpoint(2)))
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!saving.is_finished(), "{suffix}: acknowledged into a file that nobody finds");
+        // Another file there is not the one that was opened.
+        std::fs::write(&file, "").unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!saving.is_finished() && store.trouble().is_some());
+        std::fs::rename(&away, &file).unwrap();
+        saving.join().unwrap().unwrap();
+        assert_eq!(store.trouble(), None);
+        drop(store);
+        let store = SqliteStore::open(&place.path).unwrap();
+        assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(&[checkpoint(1), checkpoint(2)]));
+    }
+}
+
+#[test]
+fn a_state_that_was_deleted_leaves_the_file_in_its_place_alone() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    run(store.save(&stream("o"), &checkpoint(1))).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(beside(&place.path, suffix)).unwrap();
+        std::fs::write(beside(&place.path, suffix), format!("another's {suffix}")).unwrap();
+    }
+    drop(store);
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(std::fs::read_to_string(beside(&place.path, suffix)).unwrap(), format!("another's {suffix}"));
+    }
+}
+
+#[test]
+fn a_state_that_loses_its_log_is_old_and_not_empty() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    run(store.save(&stream("o"), &checkpoint(1))).unwrap();
+    // As a copy without the log, or a crash that lost it, leaves it.
+    let copy = beside(&place.path, ".copy");
+    std::fs::copy(&place.path, &copy).unwrap();
+    drop(store);
+    let store = SqliteStore::open(&copy).unwrap();
+    assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(&[checkpoint(1)]));
+}
+
+#[test]
+fn no_other_name_of_the_file_gets_around_the_lock() {
+    let place = place();
+    let store = SqliteStore::open(&place.path).unwrap();
+    let (soft, hard) = (beside(&place.path, ".soft"), beside(&place.path, ".hard"));
+    std::os::unix::fs::symlink(&place.path, &soft).unwrap();
+    std::fs::hard_link(&place.path, &hard).unwrap();
+    let holder = format!("in use by process {}", std::process::id());
+    assert!(refusal(&soft).contains(&holder), "{}", refusal(&soft));
+    assert!(refusal(&hard).contains("another name of the same file"), "{}", refusal(&hard));
+    for name in [&place.path, &soft, &hard] {
+        assert!(SqliteStore::look(name).unwrap().holder.is_some(), "{}", name.display());
+    }
+    drop(store);
+    // A link to a file that is still to be made leads to it too.
+    let made = beside(&place.path, ".made");
+    let early = beside(&place.path, ".early");
+    std::os::unix::fs::symlink(&made, &early).unwrap();
+    let _store = SqliteStore::open(&early).unwrap();
+    assert!(refusal(&made).contains(&holder), "{}", refusal(&made));
+}

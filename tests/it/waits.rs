@@ -2,6 +2,7 @@
 
 mod api;
 mod ending;
+mod odd;
 mod oversized;
 mod terminal;
 

@@ -286,7 +286,7 @@ async fn own(client: &Client) -> Option<String> {
         let mut page = client.events(None, &last(LOOK_BACK, "all", client)).await.ok()?;
         match page.next().await.ok()?? {
             Element::Event(event) => event.organization().map(str::to_owned),
-            Element::Oversized(_) => None,
+            Element::Oversized(_) | Element::Malformed(_) => None,
         }
     };
     tokio::time::timeout(WITHIN, look).await.ok()?

@@ -131,16 +131,43 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Cuts off what stands behind the last line's end: a crash tore it, so it was never acknowledged.
+/// Cuts off what stands behind the last line's end: a crash tore it, so it was never acknowledged, and will be
+/// delivered again. That is why no copy is kept. What doesn't look like ours is left alone.
 fn repair(file: &File, path: &Path) -> io::Result<()> {
     let length = file.metadata()?.len();
     let whole = end_of_last_line(file, length)?;
     if whole < length {
+        if !is_torn_by_us(file, whole, length)? {
+            return Err(io::Error::other(
+                "it ends without a line's end, in something that jumpstream did not write; name a file of its own, or end this one with a newline if events are to be appended to it",
+            ));
+        }
         tracing::warn!(path = %path.display(), bytes = length - whole, "cut off a torn last line");
         file.set_len(whole)?;
         file.sync_data()?;
     }
     Ok(())
+}
+
+/// Whether the rest from `whole` on is a torn event or dead letter behind another one, or behind nothing; or what a
+/// power cut makes of one, zeros.
+fn is_torn_by_us(file: &File, whole: u64, length: u64) -> io::Result<bool> {
+    let byte = |at: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).map(|()| byte[0])
+    };
+    let mut head = vec![0; (length - whole).min(64) as usize];
+    file.read_exact_at(&mut head, whole)?;
+    let zeros = head.iter().all(|byte| *byte == 0);
+    let object = match head.split_first() {
+        Some((b'{', rest)) => rest.trim_ascii_start().first().is_none_or(|byte| *byte == b'"'),
+        _ => false,
+    };
+    if whole > 0 {
+        return Ok((object || zeros) && byte(end_of_last_line(file, whole - 1)?)? == b'{');
+    }
+    // One whole object alone is more likely another program's file.
+    Ok(object && byte(length - 1)? != b'}')
 }
 
 /// The length up to and with the last line's end; zero where there is none.

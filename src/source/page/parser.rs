@@ -5,9 +5,10 @@
 //! a chunk is a slice of it, never a copy; of one that doesn't, at most `max_event_bytes` are held.
 
 use bytes::{Buf as _, Bytes};
+use sha2::{Digest as _, Sha256};
 
-use super::{Element, Oversized};
-use crate::event::{self, Event, Fields};
+use super::{Element, Malformed, Oversized};
+use crate::event::{Event, Fields};
 use crate::source::Error;
 
 /// How much of an oversized event is kept, to tell which one it was.
@@ -64,6 +65,8 @@ struct Unfinished {
     bytes: Vec<u8>,
     /// Its length so far; `bytes` holds less once it is oversized.
     size: u64,
+    /// Of all its bytes; only once it is oversized.
+    hasher: Option<Sha256>,
     scanner: Scanner,
 }
 
@@ -98,10 +101,15 @@ impl Parser {
                 (State::Start, b'[') => State::First,
                 (State::First | State::Separator, b']') => State::End,
                 (State::Separator, b',') => State::Element,
-                (State::First | State::Element, b'{') => match self.element()? {
+                (State::First | State::Element, b'{') => match self.element() {
                     Some(element) => return Ok(Some(element)),
                     None => continue,
                 },
+                // What can be told apart from its neighbours is given, though it is no event.
+                (State::First | State::Element, b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                    self.state = State::Inside(Unfinished::default());
+                    continue;
+                }
                 (state, token) => return Err(self.unexpected(state, token)),
             };
             self.chunk.advance(1);
@@ -119,20 +127,16 @@ impl Parser {
         Err(Error::PageTruncated { elements: self.elements, why: why.to_owned() })
     }
 
-    /// Reads the element that begins the chunk; none when it goes on behind it.
-    fn element(&mut self) -> Result<Option<Element>, Error> {
-        match Fields::read(&self.chunk) {
-            Ok((fields, end)) => {
-                let bytes = self.chunk.split_to(end);
-                self.count();
-                Ok(Some(element(bytes, fields, &self.limits)))
-            }
-            Err(error) if error.is_eof() => {
-                self.state = State::Inside(Unfinished::default());
-                Ok(None)
-            }
-            Err(error) => Err(malformed(error)),
-        }
+    /// Reads the element that begins the chunk; none when it goes on behind it, or is no JSON, which is seen when its
+    /// end is known.
+    fn element(&mut self) -> Option<Element> {
+        let Ok((fields, end)) = Fields::read(&self.chunk) else {
+            self.state = State::Inside(Unfinished::default());
+            return None;
+        };
+        let bytes = self.chunk.split_to(end);
+        self.count();
+        Some(element(bytes, fields, &self.limits))
     }
 
     fn count(&mut self) {
@@ -175,13 +179,9 @@ fn element(bytes: Bytes, fields: Fields, limits: &Limits) -> Element {
     if size > limits.max_event_bytes {
         // Copied, so that 64 KiB don't keep a chunk of any size alive.
         let head = Bytes::copy_from_slice(&bytes[..bytes.len().min(OVERSIZED_HEAD)]);
-        return Element::Oversized(Oversized { head, size });
+        return Element::Oversized(Oversized { head, size, digest: Sha256::digest(&bytes).into() });
     }
     Element::Event(Event::new(bytes, fields))
-}
-
-fn malformed(error: event::Error) -> Error {
-    Error::Malformed { why: format!("an event is no JSON object ({error})") }
 }
 
 impl Unfinished {
@@ -196,18 +196,25 @@ impl Unfinished {
         if self.size <= limits.max_event_bytes {
             self.bytes.extend_from_slice(&piece);
         } else {
+            self.hasher.get_or_insert_with(|| Sha256::new_with_prefix(&self.bytes)).update(&piece);
             self.keep_head(&piece);
         }
         if end.is_none() {
             return Ok(None);
         }
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
-        if self.size > limits.max_event_bytes {
-            return Ok(Some(Element::Oversized(Oversized { head: bytes, size: self.size })));
+        if let Some(hasher) = self.hasher.take() {
+            let digest = hasher.finalize().into();
+            return Ok(Some(Element::Oversized(Oversized { head: bytes, size: self.size, digest })));
         }
-        let (fields, end) = Fields::read(&bytes).map_err(malformed)?;
-        debug_assert_eq!(end, bytes.len(), "scanner and reader agree where an object ends");
-        Ok(Some(element(bytes, fields, limits)))
+        Ok(Some(match Fields::read(&bytes) {
+            Ok((fields, end)) if end == bytes.len() => element(bytes, fields, limits),
+            read => {
+                let why = read.map_or_else(|error| error.to_string(), |_| "no JSON object: it ends too early".into());
+                let digest = Sha256::digest(&bytes).into();
+                Element::Malformed(Malformed { bytes, why, digest })
+            }
+        }))
     }
 
     /// Of an oversized element only the head is held, and the memory of the rest given back.
@@ -219,7 +226,7 @@ impl Unfinished {
     }
 }
 
-/// Finds an object's end by brackets, strings and escapes alone, across any number of chunks.
+/// Finds a value's end by brackets, strings and escapes alone, across any number of chunks.
 #[derive(Debug, Default)]
 struct Scanner {
     depth: u64,
@@ -229,7 +236,7 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// How many bytes of `piece` belong to the object, where it ends in it.
+    /// How many bytes of `piece` belong to the value, where it ends in it.
     fn end(&mut self, piece: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < piece.len() {
@@ -242,18 +249,25 @@ impl Scanner {
                 self.escaped = piece[at] == b'\\';
                 self.in_string = self.escaped;
                 at += 1;
+                if !self.in_string && self.depth == 0 {
+                    return Some(at);
+                }
                 continue;
             }
             match piece[at] {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                // Behind a number or a word, which end where something else begins.
+                b'}' | b']' | b',' | b' ' | b'\n' | b'\r' | b'\t' if self.depth == 0 => return Some(at),
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
                 _ => {}
             }
             at += 1;
-            if self.depth == 0 {
-                return Some(at);
-            }
         }
         None
     }

@@ -10,14 +10,25 @@ use rustix::fs::FlockOperation;
 use crate::clock;
 use crate::store::Error;
 
+/// So many links the kernel follows too.
+const LINKS: u32 = 40;
+
 /// An `flock` on `<path>.lock`: the kernel's, so it never outlives the process that holds it.
 ///
-/// A file of its own: SQLite's locks are POSIX locks on the database, which readers need too.
+/// A file of its own, so that it can be told who holds it. The database itself is locked too, since it may have
+/// several names; SQLite's own locks are POSIX locks, which don't meet these.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "holds the lock for as long as it is open")] File);
+#[expect(dead_code, reason = "holds the locks for as long as they are open")]
+pub struct Lock {
+    beside: File,
+    /// Closed after SQLite has closed the file: closing any descriptor of it lets go of SQLite's locks.
+    database: Option<File>,
+}
 
 impl Lock {
     /// Takes the lock of the database at `path`, or says who holds it.
+    ///
+    /// `path` leads through no link; see [`resolve`].
     pub fn take(path: &Path) -> Result<Lock, Error> {
         let at = |path: &Path| path.display().to_string();
         refuse_network(path)?;
@@ -33,7 +44,23 @@ impl Lock {
         }
         // The text only helps people: on a full disk the lock holds without it.
         let _ = sign(&mut file);
-        Ok(Lock(file))
+        Ok(Lock { beside: file, database: None })
+    }
+
+    /// Locks the database itself, which exists by now, against those who know it by another name.
+    pub fn hold(&mut self, path: &Path) -> Result<(), Error> {
+        let at = || path.display().to_string();
+        let file = File::open(path).map_err(|source| Error::File { path: at(), source })?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = "another process, by another name of the same file".to_owned();
+                return Err(Error::Locked { path: at(), holder });
+            }
+            Err(errno) => return Err(Error::File { path: at(), source: errno.into() }),
+        }
+        self.database = Some(file);
+        Ok(())
     }
 }
 
@@ -63,9 +90,32 @@ fn host() -> String {
 }
 
 pub(super) fn lock_path(path: &Path) -> PathBuf {
+    beside(path, ".lock")
+}
+
+/// The file beside `path` that SQLite or we call by its name and `suffix`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
+    name.push(suffix);
     PathBuf::from(name)
+}
+
+/// The path without links, so that all names of a file have one lock; also of one that is still to be made.
+pub(super) fn resolve(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        if let Ok(real) = std::fs::canonicalize(&path) {
+            return real;
+        }
+        match std::fs::read_link(&path) {
+            Ok(target) => path = folder(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    match (std::fs::canonicalize(folder(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
 }
 
 /// The folder that `path` lies in.

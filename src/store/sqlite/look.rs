@@ -22,6 +22,7 @@ const HEADER: usize = 72;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 pub(super) fn look(path: &Path) -> Result<Look, Error> {
+    let path = &lock::resolve(path);
     lock::refuse_network(path)?;
     let failed = |source| Error::File { path: path.display().to_string(), source };
     let exists = match File::open(path) {
@@ -32,7 +33,7 @@ pub(super) fn look(path: &Path) -> Result<Look, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(failed(error)),
     };
-    Ok(Look { exists, holder: holder(&lock::lock_path(path)) })
+    Ok(Look { exists, holder: holder(&lock::lock_path(path)).or_else(|| holder(path)) })
 }
 
 /// Whether it is a ledger of ours that this release reads; an empty file is one that was never filled.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use crate::clock::Time;
 use crate::ledger::{Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hour, HourTotal, Minute, StreamKey};
-use crate::store::sqlite::Fault;
+use crate::store::sqlite::{Fault, schema};
 
 /// A minute with this many rows is made one row at its next save: many small polls leave no long tail of rows.
 const ROWS_A_MINUTE: i64 = 16;
@@ -18,6 +18,9 @@ const ROWS_A_MINUTE: i64 = 16;
 /// Adds `checkpoint` to what is stored of `stream`, whole or not at all. Twice is the same as once.
 pub fn save(connection: &mut Connection, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "SELECT count(*) FROM stream WHERE organization = ?1 AND service = ?2";
+    let known: i64 =
+        transaction.prepare_cached(sql)?.query_row(params![stream.organization, stream.service], |row| row.get(0))?;
     let id = upsert(&transaction, stream, checkpoint)?;
     for Range { start, end } in &checkpoint.forgotten {
         let sql = "DELETE FROM delivered WHERE stream = ?1 AND minute >= ?2 AND minute < ?3";
@@ -33,7 +36,11 @@ pub fn save(connection: &mut Connection, stream: &StreamKey, checkpoint: &Checkp
         // SQLite's integers are signed: the same 64 bits.
         transaction.prepare_cached(sql)?.execute(params![id, hour, total.events as i64, total.digest.0])?;
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    if known == 0 {
+        schema::flush(connection);
+    }
+    Ok(())
 }
 
 /// Writes the absolute values; the key stays what it was at first.

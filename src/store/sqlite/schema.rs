@@ -59,8 +59,18 @@ pub fn connect(path: &Path) -> Result<Connection, Fault> {
     connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |row| row.get::<_, i64>(0))?;
     if found < FORMAT {
         migrate(&mut connection)?;
+        flush(&connection);
     }
     Ok(connection)
+}
+
+/// Moves what is in the log into the file itself, so that a file that loses its log is old, and not empty. Where a
+/// reader is in the way, or the disk is full, it stays in the log, which holds as well.
+pub fn flush(connection: &Connection) {
+    let flushed = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if let Err(error) = flushed {
+        tracing::debug!("the state's log stays as it is: {error}");
+    }
 }
 
 /// Opens the file to read; changes nothing, and waits for a writer at most [`BUSY`].

@@ -57,7 +57,7 @@ pub const DEAD_LETTERS: Metric = metric(
     "jumpstream_dead_letters_total",
     Counter,
     &["organization", "reason"],
-    "Events that a sink will never take and that went to the dead letters; reason is too_large_for_sink, too_large or refused.",
+    "Events that a sink will never take and that went to the dead letters; reason is too_large_for_sink, too_large, malformed or refused.",
 );
 pub const LAG: Metric = metric(
     "jumpstream_lag_seconds",

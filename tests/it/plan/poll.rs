@@ -234,3 +234,97 @@ fn slow_polls_starve_no_gap_and_slow_windows_no_poll() {
     }
     assert!(polls >= 20 && windows >= 10, "{polls} polls, {windows} windows");
 }
+
+#[test]
+fn an_edge_that_an_earlier_life_put_into_the_future_goes_back_to_the_last_trace() {
+    let day = minutes(60 * 24);
+    // Polled until noon, then by a clock nine days ahead; down for two days.
+    let damaged = |delivered: Option<Time>| {
+        let mut desk = Desk::new(day * 20);
+        desk.page();
+        desk.end(0);
+        desk.ledger.cover(noon() - day * 20..noon() + day * 9);
+        desk.ledger.advance_edge(noon() + day * 9);
+        delivered.inspect(|time| assert!(matches!(desk.admit_to_ledger(1, *time), Some(_))));
+        desk.now = noon() + day * 2;
+        desk
+    };
+    for (delivered, expected) in [
+        (Some(noon() - seconds(59)), noon() - minutes(2)),
+        (Some(noon() - day * 12), noon() - day * 12),
+        // Nothing was ever delivered that has passed by now.
+        (Some(noon() + day * 5), noon() - day * 20),
+        (None, noon() - day * 20),
+    ] {
+        let mut desk = damaged(delivered);
+        let edge = desk.plan.check_edge(&mut desk.ledger, desk.now);
+        assert_eq!(edge, Some(noon() + day * 9));
+        let (first, wanted) = (desk.ledger.edge().unwrap(), expected.max(noon() - day * 20) - OVERLAP.end);
+        assert!(first == expected || first == wanted, "{delivered:?}: {first}");
+        desk.page();
+        desk.end(0);
+        let gaps = desk.ledger.gaps();
+        assert!(gaps.iter().any(|gap| gap.start <= expected && noon() + day < gap.end), "{delivered:?}: {gaps:?}");
+        // The same where the API is the first to say so, whatever was believed at this start.
+        let mut desk = damaged(delivered);
+        desk.plan.cut_back(&mut desk.ledger, desk.now, desk.now);
+        assert_eq!(desk.ledger.edge(), Some(first), "{delivered:?}");
+    }
+    let mut desk = Desk::polled();
+    assert_eq!(desk.plan.check_edge(&mut desk.ledger, desk.now - minutes(10)), None, "clocks differ by minutes");
+}
+
+#[test]
+fn where_all_traces_are_forgotten_the_end_of_the_last_hour_counts() {
+    let day = minutes(60 * 24);
+    let mut desk = Desk::new(day * 30);
+    desk.admit_to_ledger(1, noon() - day * 20).unwrap();
+    desk.ledger.cover(noon() - day * 30..noon() + day * 9);
+    desk.ledger.advance_edge(noon() + day * 9);
+    desk.ledger.forget_settled(noon());
+    assert_eq!(desk.ledger.fingerprints(), 0);
+    desk.plan.check_edge(&mut desk.ledger, noon());
+    assert_eq!(desk.ledger.edge(), Some(noon() - day * 20 + minutes(60)));
+}
+
+#[test]
+fn a_poll_that_is_never_whole_begins_anew_a_minute_ago_and_the_rest_is_a_gap() {
+    let mut desk = Desk::polled();
+    desk.ledger.move_start(noon() - minutes(60));
+    desk.ledger.cover(noon() - minutes(60)..noon());
+    let edge = desk.ledger.edge().unwrap();
+    desk.now = noon() + seconds(100);
+    assert_eq!(desk.page().from, edge - OVERLAP.end);
+    desk.plan.read_unreadable(desk.now);
+    assert_eq!(desk.page().from, desk.now - OVERLAP.end);
+    assert_eq!(desk.ledger.edge(), Some(edge), "nothing was read");
+    desk.end(0);
+    assert_eq!(desk.ledger.gaps(), [edge - OVERLAP.end..desk.now - OVERLAP.end]);
+}
+
+#[test]
+fn where_the_api_refuses_an_end_in_its_future_polls_have_none() {
+    let mut desk = Desk::polled();
+    desk.page();
+    let ahead = noon() + minutes(120);
+    (0..6).for_each(|id| assert!(matches!(desk.admit(id, ahead), Taken::New(_))));
+    desk.end(0);
+    let crowded = |desk: &mut Desk| {
+        desk.now = desk.now + INTERVAL;
+        let ask = desk.page();
+        if ask.to.is_none() {
+            (0..6).for_each(|id| assert_eq!(desk.admit(id, ahead), Taken::Known));
+        }
+        ask.to
+    };
+    assert_eq!(crowded(&mut desk), None);
+    desk.end(0);
+    assert!(crowded(&mut desk).is_some());
+    let edge = desk.ledger.edge();
+    desk.plan.read_refused(desk.now);
+    for _ in 0..10 {
+        assert_eq!(crowded(&mut desk), None);
+        desk.end(0);
+    }
+    assert!(desk.ledger.edge() > edge);
+}

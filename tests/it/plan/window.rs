@@ -154,3 +154,95 @@ fn a_window_that_is_abandoned_is_cut_anew() {
     let again = desk.page();
     assert_eq!((again.from..again.to.unwrap(), again.cursor), (asked, None));
 }
+
+/// Reads all there is to read of gaps from an API whose answers for `poison` are never whole.
+fn read_around(desk: &mut Desk, poison: Range<Time>, mut fails: impl FnMut(&mut Desk)) -> u32 {
+    for requests in 0..20_000 {
+        match desk.next() {
+            Ask::Page(ask) if ask.from < poison.end && poison.start < ask.to.unwrap() => fails(desk),
+            Ask::Page(_) => desk.end(0),
+            Ask::Interval { .. } => desk.plan.interval_refused(),
+            Ask::Wait { .. } => return requests,
+        }
+    }
+    panic!("it reads for ever: {:?}", desk.plan);
+}
+
+#[test]
+fn what_is_never_whole_is_narrowed_down_and_older_time_goes_on() {
+    let at = noon() - minutes(30) + Duration::from_millis(123);
+    let poison = at..at + Duration::from_millis(1);
+    let mut desk = gap_of(minutes(60 * 24));
+    let requests = read_around(&mut desk, poison.clone(), |desk| desk.plan.read_unreadable(desk.now));
+    assert_eq!(desk.ledger.gaps(), std::slice::from_ref(&poison));
+    assert_eq!(desk.plan.aside(&poison), Some(Aside::Unreadable));
+    assert!(requests < 100, "{requests} requests");
+}
+
+#[test]
+fn much_that_is_never_whole_is_set_aside_in_few_parts() {
+    let mut desk = gap_of(minutes(60 * 24));
+    let poison = noon() - minutes(600)..noon() - minutes(60);
+    let requests = read_around(&mut desk, poison.clone(), |desk| desk.plan.read_unreadable(desk.now));
+    let gaps = desk.ledger.gaps();
+    assert!(gaps.iter().all(|gap| desk.plan.aside(gap) == Some(Aside::Unreadable)), "{gaps:?}");
+    assert!(desk.ledger.coverage().covers(&(noon() - minutes(60 * 24)..noon() - minutes(1_000))));
+    assert!(requests < 1_500, "{requests} requests");
+}
+
+#[test]
+fn what_is_refused_stays_a_gap_and_older_time_goes_on() {
+    let refused = noon() - minutes(600)..noon() - minutes(60);
+    let mut desk = gap_of(minutes(60 * 24));
+    // Cut by hand, so that the refused part is windows of its own.
+    for _ in 0..3 {
+        let Ask::Interval { range, unit } = desk.next() else { break };
+        let mut buckets = Vec::new();
+        let mut bucket = range.start.floor(unit.length());
+        while bucket < range.end {
+            buckets.push((bucket, 40));
+            bucket = bucket + unit.length();
+        }
+        desk.plan.interval_read(&buckets);
+    }
+    read_around(&mut desk, refused.clone(), |desk| desk.plan.read_refused(desk.now));
+    let gaps = desk.ledger.gaps();
+    let [gap] = gaps.as_slice() else { panic!("{gaps:?}") };
+    assert!(gap.start <= refused.start && gap.end >= refused.end, "{gap:?}");
+    assert!(gap.start > refused.start - minutes(120) && desk.plan.aside(gap) == Some(Aside::Refused), "{gap:?}");
+    assert!(desk.plan.is_refused_some());
+}
+
+#[test]
+fn pages_that_show_the_same_again_and_again_with_new_cursors_lead_nowhere() {
+    let mut desk = gap_of(minutes(4));
+    let start = window(&mut desk).start;
+    let mut pages = 0;
+    while desk.next() == Ask::Page(desk.page()) && desk.page().cursor.is_some() == (pages > 0) && pages < 20 {
+        for id in 0..u64::from(PAGE) {
+            desk.admit(id, start);
+        }
+        desk.page_read(Some(PAGE), PAGE, Some(&format!("[{pages}]")));
+        pages += 1;
+    }
+    assert_eq!(pages, 6, "one brings them, two show that they are known, three more bring nothing");
+}
+
+#[test]
+fn a_crowd_at_one_instant_is_read_again_to_its_end() {
+    let mut desk = gap_of(minutes(4));
+    let start = window(&mut desk).start;
+    let page = |desk: &mut Desk, place: u64| {
+        for id in 0..u64::from(PAGE) {
+            desk.admit(place * 1_000 + id, start);
+        }
+        desk.page_read(Some(PAGE), PAGE, Some(&format!("[{place}]")));
+    };
+    (0..50).for_each(|place| page(&mut desk, place));
+    desk.plan.abandon_read(desk.now);
+    for place in 0..50 {
+        window(&mut desk);
+        page(&mut desk, place);
+        assert_eq!(desk.page().cursor, Some(format!("[{place}]")), "known, but not shown before by this read");
+    }
+}

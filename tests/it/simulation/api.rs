@@ -1,5 +1,6 @@
 //! A model of the Insights API: what is visible when, on which replica, and how it answers.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub struct Manner {
     pub outliers: u64,
     /// One request in this many fails; 0 for none.
     pub faults: u64,
+    /// For a while every `Date` is off by so many seconds, days of them; restarts come meanwhile too.
+    pub spells: Vec<(Range<Time>, i64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,8 @@ impl Api {
     /// The `Date` of an answer given at `now`.
     pub fn date(&self, now: Time, rng: &mut Rng) -> Time {
         let off = if self.manner.outliers > 0 && rng.u64(..self.manner.outliers) == 0 { 3_600 } else { 0 };
-        let error = self.manner.date_error + if rng.bool() { off } else { -off };
+        let spell = self.manner.spells.iter().find(|(spell, _)| spell.contains(&now)).map_or(0, |(_, error)| *error);
+        let error = self.manner.date_error + spell + if rng.bool() { off } else { -off };
         Time::from_secs(now.as_secs() + error)
     }
 

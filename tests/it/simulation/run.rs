@@ -1,7 +1,7 @@
 //! One seed's run: the loop of `stream.rs` step by step, a store and a sink that may die at any of them, the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -25,6 +25,8 @@ pub struct Tally {
     late: u64,
     clock_resets: u64,
     restarts_behind: u64,
+    /// Lives begun while every `Date` was days off.
+    misled: u64,
 }
 
 impl AddAssign for Tally {
@@ -38,13 +40,14 @@ impl AddAssign for Tally {
         self.late += other.late;
         self.clock_resets += other.clock_resets;
         self.restarts_behind += other.restarts_behind;
+        self.misled += other.misled;
     }
 }
 
 impl Tally {
     pub fn assert_it_bit(&self) {
-        let Tally { crashes, aborts, repeats, late, clock_resets, restarts_behind, .. } = *self;
-        let all = [crashes, aborts, repeats, late, clock_resets, restarts_behind];
+        let Tally { crashes, aborts, repeats, late, clock_resets, restarts_behind, misled, .. } = *self;
+        let all = [crashes, aborts, repeats, late, clock_resets, restarts_behind, misled];
         assert!(all.iter().all(|count| *count > 0), "some fault never happened: {self:?}");
     }
 }
@@ -129,6 +132,7 @@ impl Run {
             wall_error,
             outliers: if wall_error != 0 || rng.bool() { 0 } else { rng.u64(4..20) },
             faults: if rng.bool() { 0 } else { rng.u64(5..50) },
+            spells: if (date_error, wall_error) == (0, 0) { spells(began, &mut rng) } else { Vec::new() },
         };
         let page_size = if cursors == Cursors::Given { rng.u32(1..40) } else { rng.u32(30..60) };
         let settings = Settings { interval: Duration::from_secs(rng.u64(5..40)), page_size };
@@ -156,6 +160,7 @@ impl Run {
     /// One life of the process, from reading the store to its end.
     fn live(&mut self, end_of_trouble: Time) -> End {
         let mut clock = ServerClock::default();
+        self.tally.misled += u64::from(self.api.manner.spells.iter().any(|(spell, _)| spell.contains(&self.now)));
         let mut ledger = match &self.store {
             Some(stored) => Ledger::open(stored.clone()),
             None => Ledger::begin(FingerprintKey([7; 16]), self.server_time(&mut clock), self.start),
@@ -175,6 +180,7 @@ impl Run {
                 self.api.highest_limit = self.rng.u32(1..=self.settings.page_size);
             }
             let server_now = self.server_time(&mut clock);
+            plan.check_edge(&mut ledger, server_now.max(self.wall()));
             match plan.next(&mut ledger, server_now) {
                 Ask::Wait { until } => {
                     let idle = ledger.gaps().is_empty() && self.calm;
@@ -234,7 +240,7 @@ impl Run {
         let answer = self.api.events(ask, self.now, &mut self.rng);
         self.now = self.now + self.latency();
         let date = self.api.date(self.now, &mut self.rng);
-        clock.sample(date, self.uptime());
+        clock.sample(date, self.uptime(), self.wall());
         let page = match answer {
             Answer::FutureStart => return Some(false),
             Answer::Failed => {
@@ -266,7 +272,8 @@ impl Run {
             }
         }
         if !plan.is_polling() || self.rng.bool() {
-            ledger.forget_settled(sent_at);
+            let passed = clock.surely_passed(self.uptime(), self.wall()).min(ledger.edge());
+            passed.inspect(|passed| ledger.forget_settled(*passed));
             batch.checkpoint = Some(ledger.checkpoint());
             let full = std::mem::take(batch);
             return self.submit(full).then_some(true);
@@ -356,7 +363,7 @@ impl Run {
                 return now;
             }
             let date = self.api.date(self.now, &mut self.rng);
-            clock.sample(date, self.uptime());
+            clock.sample(date, self.uptime(), self.wall());
         }
     }
 
@@ -409,6 +416,16 @@ impl Run {
             ..self.tally
         }
     }
+}
+
+/// Minutes in which every `Date` is days off, one way or the other.
+fn spells(began: Time, rng: &mut Rng) -> Vec<(Range<Time>, i64)> {
+    let spell = |rng: &mut Rng| {
+        let from = began + Duration::from_secs(rng.u64(..25 * 60));
+        let days = rng.i64(1..15) * if rng.u8(..3) == 0 { -1 } else { 1 };
+        (from..from + Duration::from_secs(rng.u64(5..600)), days * 86_400)
+    };
+    (0..rng.usize(..4)).map(|_| spell(rng)).collect()
 }
 
 /// A day before the start to after the last poll: quiet stretches, busy ones, ties, duplicates, late and future events.

@@ -59,7 +59,8 @@ async fn an_event_of_many_lines_is_one_line_of_the_same_value() {
 #[tokio::test]
 async fn a_torn_last_line_is_cut_off_at_the_start() {
     // The second is longer than the stretch that is searched at once.
-    for torn in ["{\"id\":\"to".to_owned(), "x".repeat(200_000)] {
+    let long = format!("{{ \"id\":\"{}", "x".repeat(200_000));
+    for torn in ["{\"id\":\"to".to_owned(), "{".to_owned(), long] {
         for whole in ["", "{\"id\":\"whole\"}\n"] {
             let (_directory, path) = place();
             fs::write(&path, format!("{whole}{torn}")).unwrap();
@@ -68,6 +69,35 @@ async fn a_torn_last_line_is_cut_off_at_the_start() {
             sink.deliver(&records(0..1)).await.unwrap();
             assert_eq!(lines(&path).len(), whole.lines().count() + 1);
         }
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_lacks_only_its_line_end_and_the_zeros_of_a_power_cut_are_cut_off_behind_others() {
+    for torn in ["{\"id\":\"a\"}".to_owned(), "\0".repeat(5_000)] {
+        let (_directory, path) = place();
+        fs::write(&path, format!("{{\"id\":\"whole\"}}\n{torn}")).unwrap();
+        drop(FileSink::open(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"id\":\"whole\"}\n");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_left_alone() {
+    for foreign in [
+        "jca_a_key_without_a_line_end",
+        "accounts:\n- {a: b}",
+        "{\"type\":\"service_account\"}",
+        "{\n  \"pretty\": true\n}",
+        "a log line\n{\"id\":\"to",
+        "\0\0\0\0",
+        "SQLite format 3\0",
+    ] {
+        let (_directory, path) = place();
+        fs::write(&path, foreign).unwrap();
+        let fault = fault(FileSink::open(&path));
+        assert!(fault.contains("name a file of its own"), "{fault}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
     }
 }
 

@@ -23,6 +23,7 @@ async fn each_status_has_its_class_and_label() {
     for (status, body, class, label) in [
         (204, "", RETRY, "malformed"),
         (400, r#"{"message":"start_time is in the future"}"#, Class::FutureStart, "future_start"),
+        (400, r#"{"message":"start_time must not be in the future"}"#, Class::FutureStart, "future_start"),
         (400, ends, Class::FutureStart, "future_start"),
         (400, r#"{"message":"unknown service"}"#, Class::Refused, "bad_request"),
         (401, r#"{"message":"Unauthorized"}"#, Class::Credential, "unauthorized"),
@@ -250,14 +251,14 @@ async fn organizations_are_read_page_by_page() {
         let skip: usize =
             request.line.split("skip=").nth(1).unwrap().split(['&', ' ']).next().unwrap().parse().unwrap();
         let results: Vec<_> = (skip..(skip + 100).min(250))
-            .map(|n| serde_json::json!({"_id": format!("org{n}"), "displayName": format!("Name {n}"), "logoUrl": ""}))
+            .map(|n| serde_json::json!({"_id": format!("{n:024x}"), "displayName": format!("Name {n}"), "logoUrl": ""}))
             .collect();
         let body = serde_json::json!({"results": results, "totalCount": 250}).to_string();
         vec![Part::Say(answer(200, &[], body))]
     })
     .await;
     let found = Fixture::new(&server).client.organizations().await.unwrap();
-    assert_eq!((found.len(), &*found[249].id, &*found[0].name), (250, "org249", "Name 0"));
+    assert_eq!((found.len(), &*found[249].id, &*found[0].name), (250, &*format!("{:024x}", 249), "Name 0"));
     assert_eq!(server.seen().len(), 3);
     assert!(server.seen()[0].line.starts_with("GET /api/organizations?limit=100&skip=0"));
 }

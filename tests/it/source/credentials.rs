@@ -135,3 +135,14 @@ async fn the_key_is_shown_by_nothing() {
         assert!(!text.contains(KEY) && !text.contains("\"new\""), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_pipe_in_the_keys_place_is_told_and_not_waited_for() {
+    let server = taking("new").await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api-key");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let fixture = Fixture::with(&server, |options| options.key = KeySource::File(path));
+    let error = tokio::time::timeout(Duration::from_secs(20), fixture.error()).await.unwrap();
+    assert!(error.to_string().contains("no regular file"), "{error}");
+}

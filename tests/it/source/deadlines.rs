@@ -52,6 +52,32 @@ async fn a_slow_consumer_is_no_slow_server() {
     assert_eq!(read(&mut page).await.unwrap().len(), 1);
 }
 
+/// A space every two seconds, for ever.
+async fn dripping() -> Server {
+    Server::start(|_, _| {
+        let head = Part::Say(b"HTTP/1.1 200 X\r\ncontent-length: 9999\r\n\r\n[".to_vec());
+        let drip = || [Part::Pause(Duration::from_secs(2)), Part::Say(b" ".to_vec())];
+        std::iter::once(head).chain((0..200).flat_map(|_| drip())).collect()
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_fails_after_a_minute_and_dropped_reads_change_nothing() {
+    for dropped in [false, true] {
+        let server = dripping().await;
+        let fixture = Fixture::new(&server);
+        let mut page = fixture.client.events(None, &query()).await.unwrap();
+        let error = loop {
+            let patience = Duration::from_secs(if dropped { 1 } else { 1_000 });
+            if let Ok(next) = tokio::time::timeout(patience, page.next()).await {
+                break next.unwrap_err();
+            }
+        };
+        assert!(matches!(error, Error::Timeout { phase: Phase::Rate, .. }), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_read_dropped_in_the_middle_loses_nothing() {
     let server = pausing(None, SHORT * 2).await;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use jumpstream::clock::{self, Time};
-use jumpstream::source::{Class, Element, Error};
+use jumpstream::source::{Class, Element, Error, IntervalQuery, IntervalUnit};
 
 use super::server::{Part, Server, answer};
 use super::{Fixture, query, read, small_limits};
@@ -59,7 +59,9 @@ async fn a_cursor_that_is_no_array_is_treated_as_absent() {
 
 #[tokio::test]
 async fn a_count_that_disagrees_is_a_failed_request() {
-    for (said, elements) in [("1", EVENTS), ("3", EVENTS), ("5", "[]")] {
+    // An array without an end fails as soon as it is longer than it may be.
+    let endless = format!("[{}", r#"{"id":"a"},"#.repeat(100_000));
+    for (said, elements) in [("1", EVENTS), ("3", EVENTS), ("5", "[]"), ("2", &endless)] {
         let server = Server::saying(answer(200, &[("X-Result-Count", said)], elements)).await;
         let fixture = Fixture::new(&server);
         let error = fixture.error().await;
@@ -154,8 +156,10 @@ async fn a_page_dropped_before_its_end_is_counted_as_dropped() {
 
 #[tokio::test]
 async fn the_apis_clock_is_taken_from_every_answer_and_can_be_reset() {
-    let server = Server::start(|n, _| {
-        let date = if n == 0 { "Mon, 02 Mar 2026 08:00:00 GMT" } else { "Tue, 01 Jan 2199 00:00:00 GMT" };
+    let ahead = std::time::Duration::from_secs(clock::wall().as_secs() as u64 + 30 * 86_400);
+    let ahead = httpdate::fmt_http_date(std::time::UNIX_EPOCH + ahead);
+    let server = Server::start(move |n, _| {
+        let date = if n == 0 { "Mon, 02 Mar 2026 08:00:00 GMT" } else { &ahead };
         vec![Part::Say(answer(500, &[("Date", date)], ""))]
     })
     .await;
@@ -172,6 +176,69 @@ async fn the_apis_clock_is_taken_from_every_answer_and_can_be_reset() {
     assert_eq!(client.now(), None);
     client.count(None, &query()).await.unwrap_err();
     assert!(client.now().unwrap() <= clock::wall(), "after a reset our own clock is the limit");
+}
+
+#[tokio::test]
+async fn a_page_of_more_events_than_were_asked_for_fails() {
+    for (limit, events, fails) in [(None, 10_001, true), (Some("20000"), 10_001, true), (None, 10_000, false)] {
+        let body = format!("[{}]", vec!["{}"; events].join(","));
+        let headers: Vec<_> = limit.map(|limit| ("X-Limit", limit)).into_iter().collect();
+        let server = Server::saying(answer(200, &headers, body)).await;
+        let mut page = Fixture::new(&server).client.events(None, &query()).await.unwrap();
+        assert_eq!(read(&mut page).await.is_err(), fails, "{limit:?}, {events}");
+    }
+}
+
+#[tokio::test]
+async fn a_pages_own_date_does_not_say_when_it_was_asked_for() {
+    let server = Server::start(|n, _| {
+        let date = if n < 3 { "Mon, 02 Mar 2026 08:00:00 GMT" } else { "Wed, 11 Mar 2026 08:00:00 GMT" };
+        vec![Part::Say(answer(200, &[("Date", date)], "[]"))]
+    })
+    .await;
+    let fixture = Fixture::new(&server);
+    let noon = Time::parse("2026-03-02T09:00:00Z").unwrap();
+    loop {
+        let page = fixture.client.events(None, &query()).await.unwrap();
+        assert!(page.head.sent_at.unwrap() < noon, "{:?}", page.head);
+        if fixture.client.clock_samples().replaced > 0 {
+            break;
+        }
+    }
+    assert!(fixture.client.now().unwrap() > noon, "our own clock sides with neither");
+}
+
+#[tokio::test]
+async fn counts_that_nobody_has_are_refused() {
+    let most = 1u64 << 53;
+    for (events, fails) in [(most, false), (most + 1, true), (u64::MAX, true)] {
+        let server = Server::start(move |_, seen| {
+            let body = match seen.line.contains("interval") {
+                true => format!("{{\"buckets\":[{{\"key\":1772438400000,\"doc_count\":{events}}}]}}"),
+                false => format!("{{\"count\":{events}}}"),
+            };
+            vec![Part::Say(answer(200, &[], body))]
+        })
+        .await;
+        let fixture = Fixture::new(&server);
+        let client = &fixture.client;
+        let start = Time::parse("2026-03-02T08:00:00Z").unwrap();
+        let end = start + std::time::Duration::from_secs(3600);
+        let interval = IntervalQuery { service: "all".into(), start, end, unit: IntervalUnit::Hour };
+        assert_eq!(client.count(None, &query()).await.is_err(), fails, "{events}");
+        assert_eq!(client.interval(None, &interval).await.is_err(), fails, "{events}");
+    }
+}
+
+#[tokio::test]
+async fn an_organization_is_24_hexadecimal_digits_or_none() {
+    for (id, fails) in [("5f00000000000000000000aa", false), ("a\\n} 1\\nfake", true), ("", true)] {
+        let body = format!("{{\"results\":[{{\"_id\":\"{id}\"}}],\"totalCount\":1}}");
+        let server = Server::saying(answer(200, &[], body)).await;
+        let organizations = Fixture::new(&server).client.organizations().await;
+        assert_eq!(organizations.is_err(), fails, "{organizations:?}");
+        assert!(organizations.map_or_else(|error| error.to_string(), |_| String::new()).lines().count() <= 1);
+    }
 }
 
 #[tokio::test]

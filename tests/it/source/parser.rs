@@ -75,31 +75,82 @@ fn what_is_no_array_of_objects_is_malformed() {
         "<html>",
         "{\"message\":\"x\"}",
         "null",
-        "[1]",
-        "[[]]",
-        "[\"a\"]",
         "[{}{}]",
+        "[1 2]",
+        "[\"a\"\"b\"]",
         "[{},]",
         "[,{}]",
         "[{}] x",
         "[{}]]",
-        "[{\"a\"}]",
-        "[{a:1}]",
-        "[{\"a\":1,}]",
-        "[{\"a\":[1}]",
-        "[{\"a\":tru}]",
-        "[{\"a\":01}]",
-        "[{\"a\":\"\\x\"}]",
-        "[{\"a\":\"\n\"}]",
-        "[{\"a\":\"\\u12g4\"}]",
-        "[{\"a\":1.}]",
-        "[{\"a\":+1}]",
-        "[{\"a\":{\"b\":1]}]",
+        "[{\"a\":{\"b\":1]}}]",
     ] {
         for cut in 0..page.len() {
             let error = parse(page.as_bytes(), &[cut], Limits::default()).unwrap_err();
             assert!(matches!(error, Error::Malformed { .. }), "{page} cut at {cut}: {error}");
         }
+    }
+}
+
+#[test]
+fn an_element_that_is_no_event_is_given_whole_between_its_neighbours() {
+    for element in [
+        "1",
+        "-1e9",
+        "null",
+        "nil",
+        "[]",
+        "[{\"a\":[1]}]",
+        "\"a\"",
+        "\"],{\\\"\"",
+        "{\"a\"}",
+        "{a:1}",
+        "{\"a\":1,}",
+        "{\"a\":tru}",
+        "{\"a\":01}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\n\"}",
+        "{\"a\":\"a raw\ttab\"}",
+        "{\"a\":\"\\u12g4\"}",
+        "{\"a\":1.}",
+        "{\"a\":+1}",
+        "{\"a\":{\"b\":1]}",
+    ] {
+        for separator in [",", " ,\n "] {
+            let page = page_of(&[b"{\"id\":1}", element.as_bytes(), b"{\"id\":2}"], separator.as_bytes());
+            for cut in 0..page.len() {
+                let elements = parse(&page, &[cut], Limits::default()).unwrap();
+                let [Element::Event(_), Element::Malformed(malformed), Element::Event(_)] = &elements[..] else {
+                    panic!("{element} cut at {cut}: {elements:?}");
+                };
+                assert_eq!(malformed.bytes, element.as_bytes(), "cut at {cut}");
+                assert!(malformed.why.contains("no JSON object"), "{}", malformed.why);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_told_from_its_neighbours_fails() {
+    for page in ["[{\"a\":[1}]", "[{\"a\":\"b\"c\"}]", "[{\"a\":1},{\"a\":\"\"\"},{}]"] {
+        for cut in 0..page.len() {
+            let error = parse(page.as_bytes(), &[cut], Limits::default()).unwrap_err();
+            assert!(error.is_of_the_answer(), "{page} cut at {cut}: {error}");
+        }
+    }
+}
+
+#[test]
+fn oversized_events_that_begin_alike_are_told_apart() {
+    let long = |end: &str| format!("{{\"text\":\"{}\",\"id\":\"{end}\"}}", "x".repeat(200_000));
+    let digest = |event: &str, cuts: &[usize]| {
+        let elements = parse(&page_of(&[event.as_bytes()], b","), cuts, small_limits()).unwrap();
+        let [Element::Oversized(oversized)] = &elements[..] else { panic!("{elements:?}") };
+        oversized.digest
+    };
+    let (one, other) = (long("a"), long("b"));
+    assert_ne!(digest(&one, &[]), digest(&other, &[]));
+    for cuts in [&[5][..], &[90, 150], &[50, 70_000, 150_000], &[200_010]] {
+        assert_eq!(digest(&one, &[]), digest(&one, cuts), "{cuts:?}");
     }
 }
 
