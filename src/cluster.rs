@@ -27,6 +27,7 @@ use std::sync::mpsc as inbox;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::client::OAuthToken;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,11 +44,16 @@ const CONFIRM: Duration = Duration::from_secs(10);
 /// How long [`Membership::leave`] waits for the coordinator's answer.
 const LEAVE: Duration = Duration::from_secs(5);
 
+/// Gives a token, or says why there is none.
+pub type TokenSource = Arc<dyn Fn() -> Result<OAuthToken, String> + Send + Sync>;
+
 /// The group, and the way to it.
 pub struct Options {
     /// Brokers, TLS and SASL as a client's configuration, made anew for each client since the files behind it may
     /// have changed; a fault is a sentence.
     pub client: Box<dyn Fn() -> Result<ClientConfig, String> + Send>,
+    /// What gives the client its tokens, where it wants any (OAUTHBEARER); called on the thread that polls.
+    pub tokens: Option<TokenSource>,
     pub topic: String,
     pub group: String,
 }

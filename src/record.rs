@@ -1,10 +1,12 @@
 //! An event as a sink carries it: its value, headers and key.
 //!
-//! One file per format below `record/`; the only one so far is `raw`, the event's bytes as they came.
+//! One file per format below `record/`; the only one so far is `raw`, the event's bytes as they came. Beside them
+//! [`destination`]: the topic that it goes to.
 //!
 //! # Invariants
 //! Pure: no I/O, no clock. Nothing here drops or shortens an event.
 
+pub mod destination;
 pub mod raw;
 
 use std::borrow::Cow;

@@ -8,6 +8,7 @@ use crate::app::roster::Roster;
 use crate::app::tenure::grouped::Grouped;
 use crate::app::tenure::{Permanent, Tenure};
 use crate::app::{App, Error, Shared};
+use crate::cluster;
 use crate::commit::{Burial, Route};
 use crate::config::{self, Config};
 use crate::plan;
@@ -184,6 +185,7 @@ fn grouped(
         config::State::Kafka { topic, partitions, group } => (topic.clone(), *partitions, group.clone()),
         config::State::Sqlite { .. } => Default::default(),
     };
+    let tokens = settings.as_ref().and_then(kafka::Settings::tokens);
     let client = move || match &settings {
         Some(settings) => settings.client().map_err(|fault| fault.to_string()),
         None => Err("there is no Kafka sink".to_owned()),
@@ -195,6 +197,7 @@ fn grouped(
         dead_letters: outlets.dead_letters,
         dead_letters_within: matches!(config.dead_letter, Some(config::DeadLetter::Topic(_))),
         client: Arc::new(client),
+        tokens: tokens.map(|tokens| -> cluster::TokenSource { Arc::new(move || tokens.next()) }),
         topic,
         group,
         board: board.clone(),
@@ -290,7 +293,7 @@ fn dead_letters(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Opti
     Ok(match (&config.dead_letter, kafka, &config.state) {
         (Some(config::DeadLetter::File(path)), _, _) => Some(Arc::new(FileDeadLetters::open(path)?)),
         (Some(config::DeadLetter::Topic(topic)), Some(kafka), config::State::Sqlite { .. }) => {
-            let settings = kafka::Settings { topic: topic.clone(), ..kafka.clone() };
+            let settings = kafka::Settings { topic: topic.as_str().into(), ..kafka.clone() };
             Some(Arc::new(KafkaDeadLetters::new(settings)?))
         }
         // The configuration lets no topic through without a Kafka sink.

@@ -1,14 +1,18 @@
 //! The client's callbacks, which only send, and its configuration.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+
+use super::TokenSource;
 
 /// What the client says from within a poll.
 #[derive(Debug)]
@@ -26,11 +30,12 @@ pub(super) enum Event {
 pub(super) struct Context {
     events: Sender<Event>,
     alone: AtomicBool,
+    tokens: Option<TokenSource>,
 }
 
 impl Context {
-    pub(super) fn new(events: Sender<Event>) -> Context {
-        Context { events, alone: AtomicBool::new(false) }
+    pub(super) fn new(events: Sender<Event>, tokens: Option<TokenSource>) -> Context {
+        Context { events, alone: AtomicBool::new(false), tokens }
     }
 
     /// From now on nobody hears events: rebalances are answered at once. Without it a client could not be dropped,
@@ -88,6 +93,12 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.tokens.as_ref().ok_or("nothing gives tokens")?()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
     }

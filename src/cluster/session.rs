@@ -37,7 +37,8 @@ impl Client {
         let (sender, events) = channel();
         let config = settle((options.client)()?, &options.group);
         let consumer: BaseConsumer<Context> =
-            BaseConsumer::from_config_and_context(&config, Context::new(sender)).map_err(sentence)?;
+            BaseConsumer::from_config_and_context(&config, Context::new(sender, options.tokens.clone()))
+                .map_err(sentence)?;
         consumer.subscribe(&[&options.topic]).map_err(sentence)?;
         Ok(Client { consumer: Arc::new(consumer), events })
     }

@@ -58,7 +58,7 @@ impl DeadLetter {
                 section.fault("topic", problem, "use `dead_letter: {file: …}`");
                 None
             }
-            Some(kafka) if kafka.topic == topic => {
+            Some(kafka) if kafka.topic.may_be(&topic) => {
                 section.fault("topic", "the sink's own topic", "choose another, such as `jumpcloud.dead`");
                 None
             }

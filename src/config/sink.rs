@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use super::key::{Choice, Key, Kind, Presence, Variant};
 use super::read::{Item, Section};
 use super::value::shown;
+use crate::record::destination::Destination;
 
 pub use file::File;
 pub use kafka::{Kafka, Tls};
@@ -117,18 +118,46 @@ impl Sink {
 
 /// A topic's name as brokers accept it: 1 to 249 of letters, digits, `.`, `_` and `-`.
 pub(super) fn topic(section: &Section, name: &str) -> Option<String> {
-    let Item { text, .. } = section.item(name)?;
-    if text.contains(['{', '}']) {
-        let problem = "topics with `{service}` or `{organization}` aren't built yet in this release";
+    let item = section.item(name)?;
+    if item.text.contains(['{', '}']) {
         section.fault(
             name,
-            problem,
-            "write one topic for all; the `service` and `organization` headers tell them apart",
+            "a template, where one topic is expected",
+            format!("write it as in `{name}: jumpcloud.events`"),
         );
         return None;
     }
-    let legal = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if !legal || text.len() > 249 || matches!(text, "." | "..") {
+    legal(section, name, item.text, item.text)
+}
+
+/// A topic, or a template for topics.
+fn destination(section: &Section) -> Option<Destination> {
+    let fallback = section.node("topic_fallback").map(|_| topic(section, "topic_fallback"));
+    let Item { text, .. } = section.item("topic")?;
+    let plain = text.replace("{service}", "s").replace("{organization}", "o");
+    if plain.contains(['{', '}']) {
+        let problem = format!("expected `{{service}}` or `{{organization}}` in braces, found {}", shown(text));
+        section.fault("topic", problem, "write it as in `topic: \"jumpcloud.{service}\"`");
+        return None;
+    }
+    let text = legal(section, "topic", &plain, text)?;
+    let destination = Destination::new(text, fallback.map_or(Some(None), |fallback| fallback.map(Some))?);
+    if section.node("topic_fallback").is_some() && !destination.is_template() {
+        let problem = "`topic` is one topic for all, so nothing would ever go to `topic_fallback`";
+        section.fault(
+            "topic_fallback",
+            problem,
+            "delete it, or write a template, as in `topic: \"jumpcloud.{service}\"`",
+        );
+        return None;
+    }
+    Some(destination)
+}
+
+/// `text`, if `name_of_topic` is one that brokers accept.
+fn legal(section: &Section, name: &str, name_of_topic: &str, text: &str) -> Option<String> {
+    let legal = name_of_topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !legal || name_of_topic.len() > 249 || matches!(name_of_topic, "." | "..") {
         let problem =
             format!("expected a topic of letters, digits, `.`, `_` and `-`, at most 249, found {}", shown(text));
         section.fault(name, problem, format!("write it as in `{name}: jumpcloud.events`"));

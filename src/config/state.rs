@@ -97,10 +97,11 @@ impl State {
 
     fn kafka(section: &Section, sinks: &[Sink]) -> Option<State> {
         let topic = sink::topic(section, "topic");
+        // With a template an event's service could otherwise name the ledger.
         if let Some(topic) = &topic
-            && sinks.iter().any(|sink| matches!(sink, Sink::Kafka(kafka) if kafka.topic == *topic))
+            && sinks.iter().any(|sink| matches!(sink, Sink::Kafka(kafka) if kafka.topic.may_be(topic)))
         {
-            section.fault("topic", "the events' own topic", "choose another, such as `jumpstream.ledger`");
+            section.fault("topic", "events may go to this topic too", "choose another, such as `jumpstream.ledger`");
             return None;
         }
         let partitions = section.integer("partitions");

@@ -21,17 +21,22 @@ mod transaction;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, OwnedHeaders};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::record::destination::Destination;
 use crate::record::{DeadLetter, Instants, Key, Record};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
 pub use inspect::{Inspection, Topic, inspect};
 pub use line::Outgoing;
 use publisher::Publisher;
-pub use token::{Grant, OAuth};
+pub use token::{Asking, Grant, OAuth, Tokens};
 pub use topics::Topics;
 pub use transaction::{Lost, Outcome, Transactions};
 
@@ -40,7 +45,7 @@ pub use transaction::{Lost, Outcome, Transactions};
 pub struct Settings {
     /// `host:port` each; the first that answers names the others.
     pub brokers: Vec<String>,
-    pub topic: String,
+    pub topic: Destination,
     pub key: Key,
     pub tls: Option<Tls>,
     pub sasl: Option<Sasl>,
@@ -141,7 +146,8 @@ impl Settings {
             headers = headers.insert(Header { key: "ledger", value: Some(ledger) });
         }
         let key = record.key(self.key).map(str::as_bytes);
-        Outgoing { topic: self.topic.as_str().into(), partition: None, key, value: Some(&record.value), headers }
+        let (topic, fallback) = (self.topic.of(record), self.topic.fallback());
+        Outgoing { topic, fallback, partition: None, key, value: Some(&record.value), headers }
     }
 
     /// The message that a dead letter becomes; it has no key.
@@ -149,14 +155,31 @@ impl Settings {
         let headers = letter.all_headers().fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value.as_ref()) })
         });
-        Outgoing { topic: topic.into(), partition: None, key: None, value: Some(&letter.value), headers }
+        Outgoing { headers, ..Outgoing::to(topic, None, Some(&letter.value)) }
     }
 
-    fn oauth(&self) -> Option<&OAuth> {
+    /// Whether clients want tokens. One that administers is given none by rust-rdkafka, so that topics can neither be
+    /// made nor their settings be read.
+    pub fn has_tokens(&self) -> bool {
+        matches!(self.sasl, Some(Sasl::Token(_)))
+    }
+
+    /// What gives a client its tokens, where it wants any; bought on the runtime that this is called on.
+    pub fn tokens(&self) -> Option<Tokens> {
         match &self.sasl {
-            Some(Sasl::Token(oauth)) => Some(oauth),
+            Some(Sasl::Token(oauth)) => Tokens::of(oauth),
             _ => None,
         }
+    }
+
+    /// A consumer of this configuration. Where it wants a token it waits for one: for threads that may wait.
+    pub fn consumer(&self, config: &rdkafka::ClientConfig) -> KafkaResult<BaseConsumer<Asking>> {
+        let consumer = BaseConsumer::from_config_and_context(config, Asking(self.tokens()))?;
+        if self.has_tokens() {
+            // Its callbacks run while it is polled, and it connects to nobody without a token.
+            consumer.poll(Duration::from_millis(10));
+        }
+        Ok(consumer)
     }
 
     /// The brokers as one reads them in a sentence.
@@ -207,7 +230,9 @@ impl Sink for KafkaSink {
 impl DeadLetters for KafkaDeadLetters {
     async fn bury(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         let settings = self.0.settings();
-        let message = |index: usize| settings.dead_letter(&settings.topic, &letters[index]);
+        // Always one topic.
+        let topic = settings.topic.known().unwrap_or_default();
+        let message = |index: usize| settings.dead_letter(topic, &letters[index]);
         let refused = self.0.publish(letters.len(), message).await;
         match refused.into_iter().next() {
             None => Ok(()),

@@ -123,7 +123,8 @@ impl Ledgers {
     }
 
     fn producer(&self, id: &str) -> Result<Arc<Transactions>, Error> {
-        let usual = [Some(self.events()), Some(self.options.topic.clone()), self.options.dead_letters.clone()];
+        let events = self.options.settings.topic.known().map(str::to_owned);
+        let usual = [events, Some(self.options.topic.clone()), self.options.dead_letters.clone()];
         let producer = Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
             .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })?;
         let producer = Arc::new(producer);
@@ -145,7 +146,7 @@ impl Ledgers {
 
     /// Where the events go, in words.
     fn events(&self) -> String {
-        self.options.settings.topic.clone()
+        self.options.settings.topic.to_string()
     }
 
     fn stuck(&self, number: u32, offset: i64) -> String {

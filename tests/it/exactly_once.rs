@@ -5,6 +5,7 @@
 
 mod kill;
 mod replicas;
+mod token;
 mod zombie;
 
 use std::time::Duration;

@@ -30,6 +30,11 @@ use crate::container::{Container, Plan, free_ports};
 pub const USER: &str = "jumpstream";
 pub const PASSWORD: &str = "only-for-tests";
 
+/// Lines of server.properties with which a broker heeds access lists; what none is about is allowed.
+pub const ACLS: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS";
+
 /// How long a broker may take to answer: 3 s where it has the machine for itself.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -193,14 +198,36 @@ impl Kafka {
     /// timestamp, partition, offset, headers, key and value, separated by tabs.
     pub async fn console_consume(&self, topic: &str, count: usize) -> Vec<String> {
         let command = format!(
-            "java -cp /opt/kafka/libs/* org.apache.kafka.tools.consumer.ConsoleConsumer \
-             --bootstrap-server localhost:9092 --topic {topic} --from-beginning --isolation-level read_committed \
+            "org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server localhost:9092 --topic {topic} --from-beginning --isolation-level read_committed \
              --max-messages {count} --timeout-ms 60000 --property print.timestamp=true \
              --property print.partition=true --property print.offset=true --property print.headers=true \
              --property print.key=true"
         );
-        let printed = self.container.run(command.split_whitespace().map(str::to_owned).collect()).await;
-        printed.lines().map(str::to_owned).collect()
+        self.tool(&command).await.lines().map(str::to_owned).collect()
+    }
+
+    /// Gives a user of the SASL listeners this password, by SCRAM-SHA-512; whoever is connected stays.
+    pub async fn set_password(&self, user: &str, password: &str) {
+        let change = format!(
+            "kafka.admin.ConfigCommand --bootstrap-server localhost:9092 --alter --entity-type users --entity-name {user} \
+             --add-config SCRAM-SHA-512=[password={password}]"
+        );
+        self.tool(&change).await;
+    }
+
+    /// Lets [`USER`] see the topic, and write nothing to it. For a broker of one's own with [`ACLS`].
+    pub async fn deny_write(&self, topic: &str) {
+        let change = format!(
+            "org.apache.kafka.tools.AclCommand --bootstrap-server localhost:9092 --add --deny-principal User:{USER} \
+             --operation Write --topic {topic}"
+        );
+        self.tool(&change).await;
+    }
+
+    /// One of Kafka's own, inside the container; it must succeed.
+    async fn tool(&self, command: &str) -> String {
+        let command = format!("java -cp /opt/kafka/libs/* {command}");
+        self.container.run(command.split_whitespace().map(str::to_owned).collect()).await
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {

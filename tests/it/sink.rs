@@ -1,11 +1,13 @@
 //! The sinks: what they write, what they wait for, and that nothing is lost meanwhile.
 
 mod broker;
+mod destination;
 mod file;
 mod kafka;
 mod proxy;
+mod rotation;
 mod stdout;
-mod token;
+pub mod token;
 mod transaction;
 
 use std::sync::Arc;

@@ -39,6 +39,7 @@ pub(in crate::app) struct Grouped {
     pub dead_letters: Option<Arc<dyn DeadLetters>>,
     pub dead_letters_within: bool,
     pub client: ClientSource,
+    pub tokens: Option<cluster::TokenSource>,
     pub topic: String,
     pub group: String,
     pub board: Board,
@@ -157,6 +158,7 @@ impl Grouped {
         let client = self.client.clone();
         let options = cluster::Options {
             client: Box::new(move || client()),
+            tokens: self.tokens.clone(),
             topic: self.topic.clone(),
             group: self.group.clone(),
         };

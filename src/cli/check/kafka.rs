@@ -16,7 +16,7 @@ pub(super) async fn rows(sink: &config::Kafka, config: &Config) -> Vec<Row> {
         Err(error) => return vec![red("brokers", &error.to_string())],
     };
     let dead = match &config.dead_letter {
-        Some(DeadLetter::Topic(topic)) => Some(Settings { topic: topic.clone(), ..settings.clone() }),
+        Some(DeadLetter::Topic(topic)) => Some(Settings { topic: topic.as_str().into(), ..settings.clone() }),
         _ => None,
     };
     let (events, letters) = futures::join!(inspect(&settings, WITHIN), async {
@@ -26,6 +26,7 @@ pub(super) async fn rows(sink: &config::Kafka, config: &Config) -> Vec<Row> {
         }
     });
     let mut rows = vec![brokers(&events, &settings)];
+    rows.extend(template(&settings));
     rows.extend(topic(&events, &settings));
     rows.extend(size(&events, config));
     rows.extend(letters.zip(dead).and_then(|(letters, dead)| topic(&letters, &dead)));
@@ -40,9 +41,28 @@ fn brokers(inspection: &Inspection, settings: &Settings) -> Row {
     }
 }
 
+/// What can't be known of a template before there are events.
+fn template(settings: &Settings) -> Option<Row> {
+    if !settings.topic.is_template() {
+        return None;
+    }
+    let name = format!("topic {}", settings.topic);
+    Some(match settings.topic.fallback() {
+        Some(fallback) => Row::green(
+            &name,
+            format!("its topics are known only once there are events; {fallback} takes those whose topic can't be had"),
+        ),
+        None => Row::yellow(
+            &name,
+            "its topics are known only once there are events, which wait until their topic is there",
+            "create a topic for every service or organization, or write `topic_fallback: …`",
+        ),
+    })
+}
+
 /// None where no broker could be asked.
 fn topic(inspection: &Inspection, settings: &Settings) -> Option<Row> {
-    let name = format!("topic {}", settings.topic);
+    let name = format!("topic {}", settings.topic.known().unwrap_or_default());
     let Topic { partitions, replicas, leaderless, under_replicated, .. } = match inspection.topic.as_ref()? {
         Ok(topic) => topic,
         Err(fault) => return Some(red(&name, fault)),

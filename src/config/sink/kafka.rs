@@ -7,8 +7,9 @@ use super::super::key::{Choice, Key, Kind, Presence};
 use super::super::read::{Item, Section};
 use super::super::value::shown;
 use super::sasl::Sasl;
-use super::{FORMAT, of_type, property, sasl, topic};
+use super::{FORMAT, destination, of_type, property, sasl};
 use crate::record;
+use crate::record::destination::Destination;
 
 pub(super) const KEYS: &[Key] = &[
     of_type("kafka"),
@@ -19,15 +20,21 @@ pub(super) const KEYS: &[Key] = &[
         "Where the cluster is first asked: `host:port` each.",
         "[\"kafka-0:9092\", \"kafka-1:9092\"]",
     ),
-    Key::new("topic", Kind::Text, Presence::Required, "The topic that events are published to.", "jumpcloud.events"),
+    Key::new(
+        "topic",
+        Kind::Text,
+        Presence::Required,
+        "The topic that events are published to. It may hold `{service}` and `{organization}`, the event's own; what a \
+         topic's name can't hold becomes `_`, and a value that the event lacks `unknown`.",
+        "jumpcloud.events",
+    ),
     Key::new(
         "topic_fallback",
         Kind::Text,
         Presence::Optional("none"),
-        "Where events go when a templated topic can't be had.",
+        "Where events go whose topic doesn't exist or is refused to us, where `topic` is a template. Without it they wait.",
         "jumpcloud.other",
-    )
-    .not_yet("delete it; `topic` is one topic for all so far"),
+    ),
     Key::new(
         "key",
         Kind::Choice(KEY),
@@ -100,7 +107,7 @@ pub(super) const TLS: &[Key] = &[
 pub struct Kafka {
     /// `host:port` each, at least one.
     pub brokers: Vec<String>,
-    pub topic: String,
+    pub topic: Destination,
     pub key: record::Key,
     /// Events and ledger in one transaction; else at least once.
     pub exactly_once: bool,
@@ -129,7 +136,7 @@ pub struct ClientCertificate {
 impl Kafka {
     pub(super) fn section(section: &Section) -> Option<Kafka> {
         let brokers = brokers(section);
-        let topic = topic(section, "topic");
+        let topic = destination(section);
         let key = section.choice("key");
         let delivery = section.choice("delivery");
         let tls = section.node("tls").map(|_| Tls::section(&section.section("tls")?));

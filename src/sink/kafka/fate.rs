@@ -39,6 +39,12 @@ pub fn record_fate(code: Code, alone: bool) -> RecordFate {
     }
 }
 
+/// Whether the record's topic can't be had, and it may go elsewhere.
+pub fn is_of_topic(code: Code) -> bool {
+    use Code::{InvalidTopic, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, TopicAuthorizationFailed | UnknownTopicOrPartition | UnknownTopic | InvalidTopic)
+}
+
 /// What was asked of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

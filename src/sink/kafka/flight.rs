@@ -13,10 +13,9 @@ use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{OAuth, Settings};
+use super::{Settings, Tokens};
 use crate::clock;
 use crate::sink::trouble::quote;
 
@@ -27,8 +26,7 @@ pub(super) type Failure = (usize, RDKafkaErrorCode);
 #[derive(Debug, Default, Clone)]
 pub(super) struct Context {
     state: Arc<Mutex<State>>,
-    /// Where the client's tokens come from, and what buys them.
-    oauth: Option<(OAuth, Handle)>,
+    tokens: Option<Tokens>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +38,8 @@ struct State {
     /// When the client last complained of a connection or a request.
     unrest: Option<Duration>,
     renumbers: bool,
+    /// Topics that the transaction may not write to.
+    denied: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -62,8 +62,7 @@ pub(super) struct Flight {
 impl Context {
     /// For a client of these settings.
     pub(super) fn of(settings: &Settings) -> Context {
-        let oauth = settings.oauth().cloned().zip(Handle::try_current().ok());
-        Context { oauth, ..Context::default() }
+        Context { tokens: settings.tokens(), ..Context::default() }
     }
 
     /// A new flight of so many records, and where its failures arrive once every record of it has an answer.
@@ -93,7 +92,14 @@ impl Context {
 
     /// A transaction begins.
     pub(super) fn begin(&self) {
-        self.state().renumbers = false;
+        let mut state = self.state();
+        state.renumbers = false;
+        state.denied.clear();
+    }
+
+    /// The topics that the brokers don't let into the transaction; the records that were to go there only fall.
+    pub(super) fn denied(&self) -> Vec<String> {
+        self.state().denied.clone()
     }
 
     /// Whether the client has said that the failed transaction's abort will begin new numbers.
@@ -165,8 +171,7 @@ impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        let (oauth, runtime) = self.oauth.as_ref().ok_or("no runtime to buy a token on")?;
-        Ok(oauth.token(runtime)?)
+        Ok(self.tokens.as_ref().ok_or("no runtime to buy a token on")?.next()?)
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -176,6 +181,11 @@ impl ClientContext for Context {
             _ if matches!(level, RDKafkaLogLevel::Debug) => {}
             // A transaction failed. Said nowhere else; were it ever said in other words, we would only be too careful.
             "TXNERR" => state.renumbers |= text.contains("requires epoch bump"),
+            // `Failed to add partition "topic" [0] to transaction: …`: a definite answer too.
+            "ADDPARTS" if text.contains("authorization failed") => {
+                state.denied.extend(text.split('"').nth(1).map(str::to_owned));
+            }
+            "ADDPARTS" if text.contains("not attempted") => {}
             // The coordinator isn't ready to give us an epoch.
             "GETPID" => {}
             _ => state.unrest = Some(clock::uptime()),

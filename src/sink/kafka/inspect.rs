@@ -21,6 +21,9 @@ use crate::sink::trouble::quote;
 /// How long the limit is asked for once the brokers have answered: one that knows no such request stays silent.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Asked for where the brokers alone are of interest: any other question would be about all topics.
+const NONE: &str = "__consumer_offsets";
+
 /// How long a client waits for brokers before it listens to what was said meanwhile.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -29,7 +32,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct Inspection {
     /// How many brokers the cluster has.
     pub brokers: Result<usize, String>,
-    /// None where no broker could be asked.
+    /// None where no broker could be asked, or no topic is known before there are events.
     pub topic: Option<Result<Topic, String>>,
 }
 
@@ -46,21 +49,21 @@ pub struct Topic {
     pub max_message_bytes: Result<u64, String>,
 }
 
-/// Looks at the brokers and the topic of the settings, each step at most `within`.
+/// Looks at the brokers and the topic of the settings (of a template, at its fallback), each step at most `within`.
 ///
 /// Dropping it lets the look end by itself; it changes nothing.
 pub async fn inspect(settings: &Settings, within: Duration) -> Inspection {
-    inspect_topic(settings, &settings.topic, within).await
+    inspect_topic(settings, settings.topic.known(), within).await
 }
 
 /// As [`inspect`], for any topic.
-pub(super) async fn inspect_topic(settings: &Settings, topic: &str, within: Duration) -> Inspection {
-    let (settings, name) = (settings.clone(), topic.to_owned());
+pub(super) async fn inspect_topic(settings: &Settings, topic: Option<&str>, within: Duration) -> Inspection {
+    let (settings, name) = (settings.clone(), topic.map(str::to_owned));
     let runtime = tokio::runtime::Handle::current();
     let look = tokio::task::spawn_blocking(move || {
-        let mut inspection = look(&settings, &name, within);
-        if let Some(Ok(topic)) = &mut inspection.topic {
-            topic.max_message_bytes = runtime.block_on(limit(&settings, &name, within.min(LIMIT)));
+        let mut inspection = look(&settings, name.as_deref(), within);
+        if let (Some(Ok(topic)), Some(name)) = (&mut inspection.topic, &name) {
+            topic.max_message_bytes = runtime.block_on(limit(&settings, name, within.min(LIMIT)));
         }
         inspection
     });
@@ -68,7 +71,9 @@ pub(super) async fn inspect_topic(settings: &Settings, topic: &str, within: Dura
 }
 
 /// Brokers and topic without the limit, which needs rights of its own. Blocks for at most `within`.
-pub(super) fn look(settings: &Settings, topic: &str, within: Duration) -> Inspection {
+///
+/// Without a topic the brokers alone are asked.
+pub(super) fn look(settings: &Settings, topic: Option<&str>, within: Duration) -> Inspection {
     let unreachable = |fault| Inspection { brokers: Err(fault), topic: None };
     let context = Context::of(settings);
     let client = config::client(settings).map_err(|fault| fault.to_string()).and_then(|config| {
@@ -78,15 +83,15 @@ pub(super) fn look(settings: &Settings, topic: &str, within: Duration) -> Inspec
         Ok(client) => client,
         Err(fault) => return unreachable(fault),
     };
-    match ask(&client, topic, within) {
+    match ask(&client, topic.unwrap_or(NONE), within) {
         Ok(metadata) => Inspection {
             brokers: Ok(metadata.brokers().len()),
-            topic: metadata.topics().first().map(|found| describe(settings, topic, found)),
+            topic: topic.and_then(|topic| Some(describe(settings, topic, metadata.topics().first()?))),
         },
         Err(fault) => {
             let code = fault.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             let (code, reason) = context.heard().unwrap_or_else(|| (code, quote(&fault.to_string())));
-            unreachable(sentence(settings, topic, code, &reason))
+            unreachable(sentence(settings, topic.unwrap_or(NONE), code, &reason))
         }
     }
 }
@@ -139,7 +144,7 @@ async fn limit(settings: &Settings, topic: &str, within: Duration) -> Result<u64
         format!("max.message.bytes of topic {topic} is not known ({fault}); allow DescribeConfigs on it")
     };
     // librdkafka's client for such questions is given no token by rust-rdkafka.
-    if settings.oauth().is_some() {
+    if settings.has_tokens() {
         return Err(unknown("it can't be asked for with OAUTHBEARER".into()));
     }
     let config = config::client(settings).map_err(|fault| fault.to_string())?;

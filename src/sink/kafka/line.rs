@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
@@ -12,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::flight::{Context, Failure, Flight};
 use super::inspect::{Topic, look, open, sentence, tells};
-use super::topics::Topics;
+use super::topics::{Topics, Unlearnt};
 use super::{Inspection, Settings};
 use crate::clock;
 use crate::sink::trouble::Wait;
@@ -23,6 +24,8 @@ const STALL: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_secs(1);
 /// How long a look at the brokers may take.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
+/// How often the files of the credentials are looked at.
+const WATCH: Duration = Duration::from_secs(10);
 /// So many records are sent before other tasks have their turn.
 const TURN: usize = 256;
 
@@ -33,6 +36,8 @@ pub(super) const HELD: Code = Code::Application;
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     pub topic: Cow<'a, str>,
+    /// Where it goes if that topic can't be had; none where it waits for it.
+    pub fallback: Option<&'a str>,
     /// None lets the key decide.
     pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
@@ -41,7 +46,12 @@ pub struct Outgoing<'a> {
     pub headers: OwnedHeaders,
 }
 
-impl Outgoing<'_> {
+impl<'a> Outgoing<'a> {
+    /// Without headers, to one topic alone, to the partition that the key decides.
+    pub fn to(topic: impl Into<Cow<'a, str>>, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Outgoing<'a> {
+        Outgoing { topic: topic.into(), fallback: None, partition: None, key, value, headers: OwnedHeaders::new() }
+    }
+
     /// At least what it takes in a batch of its own before compression (61 bytes of a batch's head, a few varints).
     pub(super) fn wire_size(&self) -> u64 {
         let headers: usize =
@@ -58,6 +68,8 @@ pub(super) struct Line {
     /// The largest batch before its compression, in bytes.
     pub batch_bytes: u64,
     credentials: u64,
+    /// When its credentials were last looked at, in milliseconds of uptime.
+    looked: AtomicU64,
 }
 
 impl Line {
@@ -67,7 +79,14 @@ impl Line {
         let context = Context::of(topics.settings());
         let producer = ThreadedProducer::from_config_and_context(config, context.clone());
         let producer = Some(producer.map_err(|fault| open(&fault))?);
-        Ok(Line { producer, context, topics: topics.clone(), batch_bytes, credentials })
+        Ok(Line {
+            producer,
+            context,
+            topics: topics.clone(),
+            batch_bytes,
+            credentials,
+            looked: AtomicU64::new(uptime()),
+        })
     }
 
     /// Sends the records and waits for every answer; gives those that failed.
@@ -80,10 +99,8 @@ impl Line {
         let (mut flight, mut answer) = self.context.flight(indexes.len());
         let mut watch = Watch::new(self);
         for (turn, &index) in indexes.iter().enumerate() {
-            let mut outgoing = Some(message(index));
-            if let Some(first) = outgoing.as_ref().filter(|next| watch.is_new(&next.topic))
-                && !self.admits(&first.topic, wait).await
-            {
+            let mut outgoing = self.admit(index, message, &mut watch, wait).await;
+            if outgoing.is_none() {
                 indexes[turn..].iter().for_each(|held| flight.fail(*held, HELD));
                 break;
             }
@@ -113,14 +130,33 @@ impl Line {
         }
     }
 
-    /// Whether records may go to the topic: the client would hold them back for long before it said that there is none,
-    /// and the brokers refuse batches over the topic's limit, which the next producer's will keep.
-    async fn admits(&self, topic: &str, wait: &mut Wait<'_>) -> bool {
-        if let Err(fault) = self.topics.learn(topic).await {
-            wait.until(fault);
-            return false;
+    /// The record, once its topic, or the one that it falls back to, is known to be there: the client would hold it back
+    /// for long before it said that there is none. None where it must wait, or where the topic takes smaller batches.
+    async fn admit<'a>(
+        &self,
+        index: usize,
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        watch: &mut Watch<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Option<Outgoing<'a>> {
+        loop {
+            let outgoing = self.topics.route(message(index));
+            if watch.knows(&outgoing.topic) {
+                return Some(outgoing);
+            }
+            match self.topics.learn(&outgoing.topic).await {
+                Ok(()) if self.is_too_coarse() => return None,
+                Ok(()) => {
+                    watch.topics.push(outgoing.topic.clone().into_owned());
+                    return Some(outgoing);
+                }
+                Err(Unlearnt::Absent(why)) if self.topics.give_up(&outgoing, &why) => {}
+                Err(Unlearnt::Absent(why) | Unlearnt::Away(why)) => {
+                    wait.until(why);
+                    return None;
+                }
+            }
         }
-        !self.is_too_coarse()
     }
 
     /// Whether a topic takes less than a batch of ours.
@@ -130,14 +166,14 @@ impl Line {
 
     /// Gives the record back where the queue is full, which is how the brokers' pace reaches us.
     fn send<'a>(&self, flight: &mut Flight, index: usize, outgoing: Outgoing<'a>) -> Option<Outgoing<'a>> {
-        let Outgoing { topic, partition, key, value, headers } = outgoing;
+        let Outgoing { topic, fallback, partition, key, value, headers } = outgoing;
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&topic, flight.ticket(index)).headers(headers);
         (record.key, record.payload, record.partition) = (key, value, partition);
         match self.producer().send(record) {
             Ok(()) => flight.taken(),
             Err((KafkaError::MessageProduction(Code::QueueFull), BaseRecord { headers, .. })) => {
                 let headers = headers.unwrap_or_default();
-                return Some(Outgoing { topic, partition, key, value, headers });
+                return Some(Outgoing { topic, fallback, partition, key, value, headers });
             }
             Err((fault, _)) => flight.fail(index, fault.rdkafka_error_code().unwrap_or(Code::Unknown)),
         }
@@ -151,6 +187,17 @@ impl Line {
 
     pub fn producer(&self) -> &ThreadedProducer<Context> {
         self.producer.as_ref().expect("it is taken only when the line is dropped")
+    }
+
+    /// Whether the files that it was opened with have changed; looks now and then.
+    pub async fn is_outdated(self: &Arc<Line>) -> bool {
+        let (now, looked) = (uptime(), self.looked.load(Ordering::Relaxed));
+        if now.saturating_sub(looked) < WATCH.as_millis() as u64 {
+            return false;
+        }
+        self.looked.store(now, Ordering::Relaxed);
+        let line = self.clone();
+        spawn_blocking(move || line.is_stale()).await.unwrap_or(false)
     }
 
     /// Whether the files that it was opened with hold something else by now. Reads them: not for a task's thread.
@@ -168,6 +215,10 @@ impl Drop for Line {
     }
 }
 
+fn uptime() -> u64 {
+    clock::uptime().as_millis() as u64
+}
+
 /// Asks why nothing is acknowledged, and says it.
 struct Watch<'a> {
     line: &'a Line,
@@ -183,21 +234,16 @@ impl Watch<'_> {
         Watch { line, topics: Vec::new(), acknowledged: 0, since: clock::uptime() }
     }
 
-    /// Whether no record of the flight went to the topic before.
-    fn is_new(&mut self, topic: &str) -> bool {
+    /// Whether records of the flight went to the topic before.
+    fn knows(&mut self, topic: &str) -> bool {
         // Nearly always the last one's.
         if self.topics.last().is_some_and(|last| last == topic) {
-            return false;
+            return true;
         }
-        let known = self.topics.iter().position(|each| each == topic);
-        match known {
-            Some(place) => {
-                let last = self.topics.len() - 1;
-                self.topics.swap(place, last);
-            }
-            None => self.topics.push(topic.to_owned()),
-        }
-        known.is_none()
+        let Some(place) = self.topics.iter().position(|each| each == topic) else { return false };
+        let last = self.topics.len() - 1;
+        self.topics.swap(place, last);
+        true
     }
 
     async fn look(&mut self, flight: &Flight, wait: &mut Wait<'_>) {
@@ -239,7 +285,7 @@ impl Watch<'_> {
         let mut found = None;
         for topic in &self.topics {
             let (settings, name) = (self.settings().clone(), topic.clone());
-            let Ok(inspection) = spawn_blocking(move || look(&settings, &name, LOOK)).await else { continue };
+            let Ok(inspection) = spawn_blocking(move || look(&settings, Some(&name), LOOK)).await else { continue };
             if let Some(cause) = cause(self.settings(), topic, inspection) {
                 found = Some(cause);
                 break;

@@ -12,7 +12,7 @@ use super::fate::{RecordFate, record_fate};
 use super::flight::{Context, Failure};
 use super::inspect::{open, sentence};
 use super::line::{Line, Outgoing};
-use super::topics::Topics;
+use super::topics::{Topics, Unlearnt};
 use super::{Settings, config};
 use crate::retry::Schedule;
 use crate::sink::trouble::{Trouble, Wait};
@@ -55,6 +55,7 @@ impl Publisher {
         count: usize,
         message: impl Fn(usize) -> Outgoing<'a> + Sync,
     ) -> Vec<Refused> {
+        let routed = |index| self.topics.route(message(index));
         let mut wait = self.trouble.wait();
         let mut pauses = Schedule::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut refused = Vec::new();
@@ -70,23 +71,23 @@ impl Publisher {
                 true => self.fly_alone(&line, &round, &message, &mut wait).await,
             };
             // Some went through alone: it was their batch that was too large.
-            let innocent = (alone && oversized && failures.len() < round.len()).then(|| message(round[0]).topic);
+            let innocent = (alone && oversized && failures.len() < round.len()).then(|| routed(round[0]).topic);
             let (mut broken, mut held) = (None, false);
+            let elsewhere = self.topics.give_up_failed(&failures, &[], &message);
             for (index, code) in failures {
-                match record_fate(code, alone || message(index).wire_size() > line.batch_bytes) {
+                match record_fate(code, alone || routed(index).wire_size() > line.batch_bytes) {
                     RecordFate::Refused(reason) => {
-                        refused.push(self.topics.refused(index, reason, code, &message(index)));
+                        refused.push(self.topics.refused(index, reason, code, &routed(index)));
                     }
                     RecordFate::Suspect => {
                         oversized |= code != Code::InvalidRecord;
                         suspects.push(index);
                     }
-                    RecordFate::Held => {
-                        held = true;
-                        pending.push(index);
-                    }
-                    RecordFate::Again | RecordFate::Fell => {
-                        broken = Some((code, index));
+                    fate => {
+                        held |= fate == RecordFate::Held;
+                        if fate != RecordFate::Held && !elsewhere.contains(&index) {
+                            broken = Some((code, index));
+                        }
                         pending.push(index);
                     }
                 }
@@ -98,7 +99,7 @@ impl Publisher {
             pending.sort_unstable();
             suspects.sort_unstable();
             if let Some((code, index)) = broken {
-                if let Some(fault) = self.explain(&line, code, &message(index).topic) {
+                if let Some(fault) = self.explain(&line, code, &routed(index).topic) {
                     wait.until(fault);
                 }
                 self.renew(&line).await;
@@ -135,11 +136,27 @@ impl Publisher {
     async fn line(&self, wait: &mut Wait<'_>) -> Arc<Line> {
         let mut slot = self.line.lock().await;
         if let Some(line) = &*slot {
-            return line.clone();
+            if !line.is_outdated().await {
+                return line.clone();
+            }
+            // Who still waits for the old one has its answers from it.
+            match self.open(line.batch_bytes, false) {
+                Ok(new) => {
+                    tracing::info!("kafka: a new producer, with the new credentials");
+                    return slot.insert(Arc::new(new)).clone();
+                }
+                Err(fault) => {
+                    tracing::warn!("kafka: the new credentials are not used: {fault}");
+                    return line.clone();
+                }
+            }
         }
         let mut pauses = Schedule::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
-            let learnt = self.topics.learn(&self.settings().topic).await;
+            let learnt = match self.settings().topic.known() {
+                Some(topic) => self.topics.learn(topic).await.map_err(|fault: Unlearnt| fault.to_string()),
+                None => Ok(()),
+            };
             match learnt.and_then(|()| self.open(self.topics.batch_bytes(), false)) {
                 Ok(line) => return slot.insert(Arc::new(line)).clone(),
                 Err(fault) => wait.until(fault),

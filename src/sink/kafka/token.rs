@@ -3,12 +3,17 @@
 //! # Invariants
 //! Neither the secret nor a token is in a log, an error or `Debug`. The secret's file is read for every token.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 use std::{fmt, fs};
 
+use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Client, Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -34,6 +39,17 @@ struct Inner {
     grant: Grant,
     kept: Mutex<Option<Kept>>,
 }
+
+/// What gives a client its tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    oauth: OAuth,
+    runtime: Handle,
+}
+
+/// The context of a client that only asks: it has its tokens, where it wants any.
+#[derive(Debug)]
+pub struct Asking(pub(super) Option<Tokens>);
 
 /// Who we are, to whom.
 #[derive(Debug, Clone)]
@@ -71,10 +87,7 @@ impl OAuth {
         OAuth(Arc::new(Inner { grant, kept: Mutex::default() }))
     }
 
-    /// A token with at least half of its life before it. Blocks while one is bought; an error is a sentence.
-    ///
-    /// For a thread of the client, which asks again: at 80 % of the token's life, and 10 s after an error.
-    pub(super) fn token(&self, runtime: &Handle) -> Result<OAuthToken, String> {
+    fn token(&self, runtime: &Handle) -> Result<OAuthToken, String> {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fresh = kept.filter(|kept| clock::uptime().saturating_sub(kept.since) < kept.lifetime / 2);
         let Kept { token, until, .. } = fresh.map_or_else(|| self.buy(runtime), Ok)?;
@@ -102,6 +115,38 @@ impl OAuth {
         Ok(kept)
     }
 }
+
+impl Tokens {
+    /// None outside a runtime, on which tokens are bought.
+    pub(super) fn of(oauth: &OAuth) -> Option<Tokens> {
+        Some(Tokens { oauth: oauth.clone(), runtime: Handle::try_current().ok()? })
+    }
+
+    /// A token with at least half of its life before it. Blocks while one is bought; an error is a sentence.
+    ///
+    /// For a thread of the client, which asks again: at 80 % of the token's life, and 10 s after an error.
+    pub fn next(&self) -> Result<OAuthToken, String> {
+        self.oauth.token(&self.runtime)
+    }
+}
+
+impl ClientContext for Asking {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, "{}", quote(text));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{}", quote(reason));
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.0.as_ref().ok_or("no runtime to buy a token on")?.next()?)
+    }
+}
+
+impl ConsumerContext for Asking {}
 
 impl fmt::Debug for OAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,33 +8,28 @@
 //! # Cancellation
 //! Dropping `commit` is the crash of this owner: its transaction may have been committed, and the producer is gone.
 
+mod asking;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::producer::Producer as _;
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
 
 use super::config::{self, TRANSACTION_TIMEOUT};
 use super::fate::{Fate, RecordFate, Said, Step, fate, record_fate};
-use super::flight::{Context, Failure};
-use super::inspect::{look, sentence, tells};
-use super::line::{LOOK, Line, Outgoing};
+use super::flight::Failure;
+use super::inspect::{sentence, tells};
+use super::line::{Line, Outgoing};
 use super::topics::Topics;
 use crate::clock;
 use crate::retry::Schedule;
 use crate::sink::trouble::{Trouble, Wait, quote};
 use crate::sink::{Error, Refused};
+use asking::{Doubt, PATIENCE, TURN, ask, init_words, renewable};
 
-/// How long one call of the client may take before we look after it; what it waits for goes on inside the client.
-const TURN: Duration = Duration::from_secs(1);
-/// How long nothing may be answered before we ask why.
-const STALL: Duration = Duration::from_secs(5);
-/// How long brokers that answer otherwise may leave a commit or an abort unanswered. By then the coordinator has ended
-/// the transaction, or will not.
-const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_mul(2);
 /// Beyond the 30 s in which the client says the same of a broker only once.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -93,6 +88,8 @@ impl Transactions {
 
     /// Takes the id over with a new producer: what an older owner left open is aborted, and it can never commit again.
     ///
+    /// `commit` gives it up when the files of its credentials change.
+    ///
     /// Only for those who have made sure a moment ago that the id is theirs, therefore no longer than `within`
     /// (overstepped by a few seconds where brokers are silent). Dropped, it may still have taken the id over.
     pub async fn open(&self, within: Duration) -> Result<(), Lost> {
@@ -129,6 +126,9 @@ impl Transactions {
     ) -> Result<Outcome, Lost> {
         let mut slot = self.line.lock().await;
         let line = slot.take().ok_or_else(|| self.unknown("none is open"))?;
+        if self.is_outdated(&line).await {
+            return Err(self.unknown("its credentials were replaced, and a new one uses the new ones"));
+        }
         let mut wait = self.trouble.wait();
         let all: Vec<usize> = (0..count).collect();
         let outcome = self.settle(&line, &all, &message, &mut wait).await?;
@@ -137,20 +137,33 @@ impl Transactions {
         Ok(outcome)
     }
 
+    /// Whether other credentials have come that a producer can be made of.
+    async fn is_outdated(&self, line: &Arc<Line>) -> bool {
+        line.is_outdated().await
+            && match self.make(line.batch_bytes) {
+                Ok(_) => true,
+                Err(fault) => {
+                    tracing::warn!("the new credentials for {} are not used: {fault}", self.id);
+                    false
+                }
+            }
+    }
+
+    fn make(&self, batch_bytes: u64) -> Result<Line, String> {
+        let config = config::transactional(self.topics.settings(), batch_bytes, &self.id);
+        Line::open(&self.topics, &config.map_err(|fault| fault.to_string())?, batch_bytes)
+    }
+
     /// A producer that has the id; the inner error is what to wait for.
     async fn start(&self, deadline: Duration, wait: &mut Wait<'_>) -> Result<Result<Arc<Line>, String>, Lost> {
         let mut unlearnt = None;
         for topic in &self.usual {
             if let Err(fault) = self.topics.learn(topic).await {
-                unlearnt = Some(fault);
+                unlearnt = Some(fault.to_string());
                 break;
             }
         }
-        let batch_bytes = self.topics.batch_bytes();
-        let line = config::transactional(self.topics.settings(), batch_bytes, &self.id)
-            .map_err(|fault| fault.to_string())
-            .and_then(|config| Line::open(&self.topics, &config, batch_bytes));
-        let line = match line {
+        let line = match self.make(self.topics.batch_bytes()) {
             Ok(line) => Arc::new(line),
             Err(fault) => return Ok(Err(fault)),
         };
@@ -212,11 +225,17 @@ impl Transactions {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, Lost> {
         let (mut refused, mut suspects, mut again) = (Vec::new(), Vec::new(), None);
+        let denied = line.context.denied();
+        let elsewhere = self.topics.give_up_failed(&failures, &denied, message);
         for (index, code) in failures {
-            let outgoing = message(index);
+            let outgoing = self.topics.route(message(index));
             match record_fate(code, outgoing.wire_size() > line.batch_bytes) {
                 RecordFate::Refused(reason) => refused.push(self.topics.refused(index, reason, code, &outgoing)),
                 RecordFate::Suspect => suspects.push(index),
+                _ if elsewhere.contains(&index) => {}
+                RecordFate::Fell if denied.iter().any(|denied| *denied == outgoing.topic) => {
+                    again = Some((Code::TopicAuthorizationFailed, outgoing.topic));
+                }
                 RecordFate::Again => again = Some((code, outgoing.topic)),
                 RecordFate::Held | RecordFate::Fell => {}
             }
@@ -257,7 +276,8 @@ impl Transactions {
                 match verdict {
                     None => pauses.reset(),
                     Some((index, code, RecordFate::Refused(reason))) => {
-                        refused.push(self.topics.refused(index, reason, code, &message(index)));
+                        let outgoing = self.topics.route(message(index));
+                        refused.push(self.topics.refused(index, reason, code, &outgoing));
                     }
                     // Nothing is said of it yet: its number was not the expected one, after one that was refused.
                     Some(_) => break,
@@ -270,7 +290,7 @@ impl Transactions {
             }
         }
         if refused.is_empty() {
-            self.topics.lower(&message(suspects[0]).topic, line.batch_bytes);
+            self.topics.lower(&self.topics.route(message(suspects[0])).topic, line.batch_bytes);
         }
         Ok(refused)
     }
@@ -327,6 +347,9 @@ impl Transactions {
                 Fate::Ask if doubt.is_over() => {
                     return Err(self.unknown(format!("no answer to its {} within {PATIENCE:?}", doubt.what)));
                 }
+                Fate::Ask if renewable(line).await => {
+                    return Err(self.unknown("its credentials were refused and replaced"));
+                }
                 Fate::Ask => doubt.look(self, line, wait).await,
                 Fate::Again => return Ok(false),
                 Fate::Fenced | Fate::Unknown => return Err(self.lost(step, said, &words)),
@@ -336,9 +359,9 @@ impl Transactions {
 
     /// What is wrong with the connections, where that is known.
     fn heard(&self, line: &Line) -> Option<String> {
-        let settings = self.topics.settings();
+        // None of those is about a topic.
         let (code, reason) = line.context.heard().filter(|(code, _)| tells(*code))?;
-        Some(sentence(settings, &settings.topic, code, &reason))
+        Some(sentence(self.topics.settings(), "", code, &reason))
     }
 
     fn lost(&self, step: Step, said: Said, words: &str) -> Lost {
@@ -364,93 +387,5 @@ impl Transactions {
 impl fmt::Debug for Transactions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transactions").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// What keeps a producer from its id, where that is no matter of connections.
-fn init_words(id: &str, code: Code) -> Option<String> {
-    Some(match code {
-        Code::ConcurrentTransactions => {
-            format!("the brokers are still ending what the last owner of the transactional id {id} left open")
-        }
-        Code::TransactionalIdAuthorizationFailed => {
-            format!("the brokers refuse the transactional id {id}; allow Write and Describe on it to this user")
-        }
-        Code::InvalidTransactionTimeout => format!(
-            "the brokers refuse a transaction.timeout.ms of {}; raise their transaction.max.timeout.ms",
-            TRANSACTION_TIMEOUT.as_millis()
-        ),
-        Code::UnsupportedFeature => "the brokers know no transactions; Kafka 2.5 or later is needed".to_owned(),
-        Code::CoordinatorNotAvailable | Code::NotCoordinator | Code::CoordinatorLoadInProgress => format!(
-            "the coordinator of the transactional id {id} isn't ready ({code}); start all brokers, and see that \
-             __transaction_state has its replicas (transaction.state.log.min.isr)"
-        ),
-        _ => return None,
-    })
-}
-
-/// Whether other credentials would be used by a new producer, after these were refused.
-async fn renewable(line: &Arc<Line>) -> bool {
-    let refused = matches!(line.context.heard(), Some((Code::Authentication | Code::SSL, _)));
-    let line = line.clone();
-    refused && spawn_blocking(move || line.is_stale()).await.unwrap_or(false)
-}
-
-/// Asks the client, on a thread where one may wait.
-async fn ask(
-    line: &Arc<Line>,
-    call: impl FnOnce(&ThreadedProducer<Context>) -> KafkaResult<()> + Send + 'static,
-) -> Result<(), (Said, String)> {
-    let line = line.clone();
-    let asked = spawn_blocking(move || call(line.producer()).map_err(|error| (Said::of(&error), error.to_string())));
-    // A panic inside the client, or the end of the runtime: this producer is lost.
-    asked.await.unwrap_or_else(|fault| Err((Said::fatal(Code::Fail), fault.to_string())))
-}
-
-/// Why the client is still at it; said, and asked of the brokers now and then.
-struct Doubt {
-    what: &'static str,
-    /// Since when brokers that can be reached have not answered.
-    since: Duration,
-    looked: Duration,
-    pauses: Schedule,
-}
-
-impl Doubt {
-    fn new(what: &'static str) -> Doubt {
-        let now = clock::uptime();
-        // A call may come back at once.
-        let pauses = Schedule::new(Duration::from_millis(50), TURN);
-        Doubt { what, since: now, looked: now, pauses }
-    }
-
-    fn is_over(&self) -> bool {
-        clock::uptime().saturating_sub(self.since) > PATIENCE
-    }
-
-    async fn look(&mut self, owner: &Transactions, line: &Line, wait: &mut Wait<'_>) {
-        let settings = owner.topics.settings();
-        let now = clock::uptime();
-        if let Some(text) = owner.heard(line) {
-            wait.until(text);
-        }
-        if now.saturating_sub(self.looked) > STALL {
-            let asked = settings.clone();
-            match spawn_blocking(move || look(&asked, &asked.topic, LOOK)).await.map(|found| found.brokers) {
-                Ok(Err(fault)) => {
-                    wait.until(fault);
-                    self.since = clock::uptime();
-                }
-                _ => wait.until(format!(
-                    "{} leave the {} of the transactional id {} unanswered, though they answer otherwise; look at \
-                     __transaction_state and the brokers' log",
-                    settings.brokers(),
-                    self.what,
-                    owner.id
-                )),
-            }
-            self.looked = clock::uptime();
-        }
-        tokio::time::sleep(self.pauses.pause()).await;
     }
 }

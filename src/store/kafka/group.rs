@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use rdkafka::message::OwnedHeaders;
 use tokio::sync::oneshot;
 
 use crate::commit::{self, Batch};
@@ -112,13 +111,8 @@ impl Way<'_> {
 }
 
 fn entry<'a>(topic: &'a str, partition: u32, entry: &'a Entry) -> Outgoing<'a> {
-    Outgoing {
-        topic: topic.into(),
-        partition: Some(partition as i32),
-        key: Some(&entry.key),
-        value: entry.value.as_deref(),
-        headers: OwnedHeaders::new(),
-    }
+    let outgoing = Outgoing::to(topic, Some(&entry.key), entry.value.as_deref());
+    Outgoing { partition: Some(partition as i32), ..outgoing }
 }
 
 /// Writes entries in a transaction of their own; an error is a sentence.

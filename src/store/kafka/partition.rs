@@ -326,7 +326,7 @@ impl Work {
     /// So that no transaction is lost for a record that its topic is known to refuse.
     fn refuse_the_surely_refused(&self, group: &mut Group) {
         let (way, instants, topics) = (self.way(), group.instants(), self.producer.topics());
-        let limit = topics.limit(&self.options.settings.topic).unwrap_or(u64::MAX);
+        let limit = topics.smallest_limit().unwrap_or(u64::MAX);
         let places = group.places(self.options.dead_letters.is_some());
         let mut refused = Vec::new();
         for (index, place) in places.iter().enumerate() {

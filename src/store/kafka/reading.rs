@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 use crate::clock;
+use crate::sink::kafka::Asking;
 use crate::store::Error;
 use crate::store::kafka::fold::{Fold, Folded};
 use crate::store::kafka::{Ledgers, Untaken};
@@ -28,14 +29,15 @@ pub(super) enum Read {
 
 /// Reads partition `number` until the owner entry with `token` is seen. Dropped, it ends within a second or so.
 pub(super) async fn read(ledgers: &Ledgers, number: u32, token: [u8; 16]) -> Result<Read, Untaken> {
-    let topic = ledgers.options.topic.clone();
+    let (topic, settings) = (ledgers.options.topic.clone(), ledgers.options.settings.clone());
     let config = reader(ledgers)?;
     let fold = Fold::new(number, ledgers.layout);
     // Its drop tells the thread that nobody waits any more.
     let (alive, dropped) = std::sync::mpsc::channel::<()>();
     let reading = tokio::task::spawn_blocking(move || {
         let abandoned = move || dropped.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected);
-        until_seen(&config, &topic, number, token, fold, abandoned)
+        let consumer = settings.consumer(&config).map_err(|error| not_now(&topic, &error))?;
+        until_seen(&consumer, &topic, number, token, fold, abandoned)
     });
     let read = reading.await.map_err(|error| Untaken::NotNow(error.to_string()))?;
     drop(alive);
@@ -59,8 +61,12 @@ pub(super) fn reader(ledgers: &Ledgers) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
+fn not_now(topic: &str, error: &KafkaError) -> Untaken {
+    Untaken::NotNow(format!("reading ledger topic {topic}: {error}"))
+}
+
 fn until_seen(
-    config: &ClientConfig,
+    consumer: &BaseConsumer<Asking>,
     topic: &str,
     number: u32,
     token: [u8; 16],
@@ -68,8 +74,7 @@ fn until_seen(
     abandoned: impl Fn() -> bool,
 ) -> Result<Read, Untaken> {
     let at = |source| Untaken::Fatal(Error::Topic { topic: topic.to_owned(), source });
-    let not_now = |error: KafkaError| Untaken::NotNow(format!("reading ledger topic {topic}: {error}"));
-    let consumer: BaseConsumer = config.create().map_err(not_now)?;
+    let not_now = |error: KafkaError| not_now(topic, &error);
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, number as i32, Offset::Beginning).map_err(not_now)?;
     consumer.assign(&list).map_err(not_now)?;

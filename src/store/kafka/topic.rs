@@ -14,7 +14,7 @@ use rdkafka::message::Headers as _;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use crate::clock;
-use crate::sink::kafka::{Outcome, Outgoing};
+use crate::sink::kafka::{Asking, Outcome, Outgoing};
 use crate::store::Error;
 use crate::store::kafka::{Ledgers, OPEN, Untaken, reading};
 
@@ -87,9 +87,9 @@ fn emptied(ledgers: &Ledgers) -> Untaken {
 /// How many partitions the topic has; none where it is absent.
 async fn partitions(ledgers: &Ledgers) -> Result<Option<usize>, Untaken> {
     let (config, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
-    let brokers = ledgers.options.settings.brokers.join(",");
+    let (settings, brokers) = (ledgers.options.settings.clone(), ledgers.options.settings.brokers.join(","));
     blocking(move || {
-        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
+        let consumer = settings.consumer(&config).map_err(|error| words(&topic, &error))?;
         // What was heard of the connection says more than that time ran out.
         let metadata =
             consumer.fetch_metadata(Some(&topic), ASK).map_err(|_| format!("no broker of {brokers} answers"))?;
@@ -105,6 +105,9 @@ async fn partitions(ledgers: &Ledgers) -> Result<Option<usize>, Untaken> {
 
 async fn create(ledgers: &Ledgers) -> Result<(), Untaken> {
     let (topic, partitions) = (&ledgers.options.topic, ledgers.options.partitions);
+    if ledgers.options.settings.has_tokens() {
+        return Err(unmade(ledgers, "with OAUTHBEARER it can't be made from here"));
+    }
     let mut wanted = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(-1));
     for (name, value) in SETTINGS {
         wanted = wanted.set(name, value);
@@ -117,22 +120,33 @@ async fn create(ledgers: &Ledgers) -> Result<(), Untaken> {
             tracing::info!(topic, partitions, "ledger topic made");
             Ok(())
         }
-        Some(Err((_, code))) => {
-            let settings: Vec<_> = SETTINGS.iter().map(|(name, value)| format!("--config {name}={value}")).collect();
-            Err(Untaken::NotNow(format!(
-                "ledger topic {topic} doesn't exist and we may not make it ({code}); make it: kafka-topics.sh \
-                 --bootstrap-server {} --create --topic {topic} --partitions {partitions} {}",
-                ledgers.options.settings.brokers.join(","),
-                settings.join(" ")
-            )))
-        }
+        Some(Err((_, code))) => Err(unmade(ledgers, &format!("we may not make it: {code}"))),
         None => Err(Untaken::NotNow(format!("the brokers don't say whether they made ledger topic {topic}"))),
     }
+}
+
+/// It doesn't exist, and others must make it.
+fn unmade(ledgers: &Ledgers, why: &str) -> Untaken {
+    let (topic, partitions) = (&ledgers.options.topic, ledgers.options.partitions);
+    let settings: Vec<_> = SETTINGS.iter().map(|(name, value)| format!("--config {name}={value}")).collect();
+    Untaken::NotNow(format!(
+        "ledger topic {topic} doesn't exist ({why}); make it: kafka-topics.sh --bootstrap-server {} --create --topic \
+         {topic} --partitions {partitions} {}",
+        ledgers.options.settings.brokers.join(","),
+        settings.join(" ")
+    ))
 }
 
 /// Refuses a topic that forgets, and warns of one that grows.
 async fn settings(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
     let topic = &ledgers.options.topic;
+    if ledgers.options.settings.has_tokens() {
+        let unasked = format!(
+            "the settings of ledger topic {topic} can't be asked for with OAUTHBEARER; make sure that its cleanup.policy \
+             is compact"
+        );
+        return Ok(vec![unasked]);
+    }
     let asked = admin(ledgers)?;
     let options = AdminOptions::new().request_timeout(Some(ASK));
     let unknown = format!("the settings of ledger topic {topic} are not known; allow DescribeConfigs on it");
@@ -168,12 +182,9 @@ async fn begin(ledgers: &Ledgers) -> Result<(), Untaken> {
     let producer = ledgers.producer(&format!("{}-begin", ledgers.options.topic))?;
     producer.open(OPEN).await.map_err(|lost| Untaken::NotNow(lost.to_string()))?;
     let (topic, entry) = (&ledgers.options.topic, ledgers.layout.entry());
-    let message = |partition: usize| Outgoing {
-        topic: topic.as_str().into(),
-        partition: Some(partition as i32),
-        key: Some(&entry.key),
-        value: entry.value.as_deref(),
-        headers: rdkafka::message::OwnedHeaders::new(),
+    let message = |partition: usize| {
+        let outgoing = Outgoing::to(topic.as_str(), Some(&entry.key), entry.value.as_deref());
+        Outgoing { partition: Some(partition as i32), ..outgoing }
     };
     match producer.commit(ledgers.options.partitions as usize, message).await {
         Ok(Outcome::Committed) => Ok(()),
@@ -188,9 +199,9 @@ async fn begin(ledgers: &Ledgers) -> Result<(), Untaken> {
 /// Whether no partition holds anything that was committed.
 async fn is_empty(ledgers: &Ledgers) -> Result<bool, Untaken> {
     let (config, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
-    let partitions = ledgers.options.partitions as i32;
+    let (settings, partitions) = (ledgers.options.settings.clone(), ledgers.options.partitions as i32);
     blocking(move || {
-        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
+        let consumer = settings.consumer(&config).map_err(|error| words(&topic, &error))?;
         for partition in 0..partitions {
             let range = (Offset::Beginning, i64::MAX);
             if any(&consumer, &topic, partition, range, |_| true).map_err(|error| words(&topic, &error))? {
@@ -204,19 +215,24 @@ async fn is_empty(ledgers: &Ledgers) -> Result<bool, Untaken> {
 
 /// Whether the events' topic holds records that were written with this ledger.
 async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
-    let (config, ledger, topic) = (reading::reader(ledgers)?, ledgers.options.topic.clone(), ledgers.events());
+    let (config, ledger) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
+    let settings = ledgers.options.settings.clone();
     blocking(move || {
-        let consumer: BaseConsumer = config.create().map_err(|error| words(&topic, &error))?;
-        let metadata = consumer.fetch_metadata(Some(&topic), ASK).map_err(|error| words(&topic, &error))?;
-        // One that is absent holds nothing of ours.
-        let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
-        for partition in 0..partitions as i32 {
-            let (low, high) =
-                consumer.fetch_watermarks(&topic, partition, ASK).map_err(|error| words(&topic, &error))?;
-            let range = (Offset::Offset(low.max(high - SEARCH)), high);
-            let ours = |headers: Option<&str>| headers == Some(&ledger);
-            if any(&consumer, &topic, partition, range, ours).map_err(|error| words(&topic, &error))? {
-                return Ok(true);
+        let events = &settings.topic;
+        let words = |error| words(&events.to_string(), &error);
+        let consumer = settings.consumer(&config).map_err(words)?;
+        // Of a template every topic that it could have meant.
+        let one = events.known().filter(|_| !events.is_template());
+        let metadata = consumer.fetch_metadata(one, ASK).map_err(words)?;
+        // One that is absent has no partition, and holds nothing of ours.
+        for topic in metadata.topics().iter().filter(|topic| events.may_be(topic.name())) {
+            for partition in 0..topic.partitions().len() as i32 {
+                let (low, high) = consumer.fetch_watermarks(topic.name(), partition, ASK).map_err(words)?;
+                let range = (Offset::Offset(low.max(high - SEARCH)), high);
+                let ours = |headers: Option<&str>| headers == Some(&ledger);
+                if any(&consumer, topic.name(), partition, range, ours).map_err(words)? {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -227,7 +243,7 @@ async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
 /// Whether a committed record from `from` up to the partition's end, or to offset `end`, has a `ledger` header that is
 /// `wanted`.
 fn any(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Asking>,
     topic: &str,
     partition: i32,
     (from, end): (Offset, i64),

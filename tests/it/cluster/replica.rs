@@ -110,7 +110,7 @@ impl Group {
             config.set("bootstrap.servers", &bootstrap);
             Ok(config)
         };
-        Options { client: Box::new(client), topic: self.topic.clone(), group: self.name.clone() }
+        Options { client: Box::new(client), tokens: None, topic: self.topic.clone(), group: self.name.clone() }
     }
 
     /// A replica in this process, with a client of its own.

@@ -59,7 +59,7 @@ async fn brokers_that_are_away_are_said_and_leaving_does_not_wait_for_them() {
         config.set("bootstrap.servers", format!("127.0.0.1:{port}"));
         Ok(config)
     };
-    let options = Options { client: Box::new(client), topic: "ledger".into(), group: "group".into() };
+    let options = Options { client: Box::new(client), tokens: None, topic: "ledger".into(), group: "group".into() };
     let (membership, mut changes) = Membership::join(options).unwrap();
     says(&membership, "no broker answers").await;
     membership.leave().await;
@@ -73,7 +73,7 @@ fn a_property_that_is_none_is_refused_at_once() {
         config.set("bootstrap.server", "127.0.0.1:1");
         Ok(config)
     };
-    let options = Options { client: Box::new(client), topic: "ledger".into(), group: "group".into() };
+    let options = Options { client: Box::new(client), tokens: None, topic: "ledger".into(), group: "group".into() };
     let refused = Membership::join(options).map(drop);
     assert!(matches!(&refused, Err(Error::Client { fault, .. }) if fault.contains("bootstrap.server")), "{refused:?}");
 }

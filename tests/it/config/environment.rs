@@ -26,7 +26,7 @@ fn variables_override_the_file_before_it_is_checked() {
     assert_eq!(config.poll.interval, Duration::from_secs(30));
     assert_eq!(config.poll.start, Start::Now);
     let [Sink::Kafka(kafka), Sink::File(file)] = config.sinks.as_slice() else { panic!("{config:?}") };
-    assert_eq!((kafka.topic.as_str(), kafka.brokers.join(" ").as_str()), ("other", "a:1 b:2"));
+    assert_eq!((kafka.topic.to_string().as_str(), kafka.brokers.join(" ").as_str()), ("other", "a:1 b:2"));
     assert!(kafka.tls.is_some());
     assert_eq!(file.path.to_str(), Some("/tmp/e"));
     assert_eq!(config.accounts[0].api_key, Secret::File("/other/key".into()));

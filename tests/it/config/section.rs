@@ -198,3 +198,26 @@ fn load_looks_whether_the_named_files_exist() {
     std::fs::write(folder.path().join("latin.yaml"), b"\xe9").unwrap();
     assert!(load(&folder.path().join("latin.yaml").display().to_string()).unwrap_err().to_string().contains("UTF-8"));
 }
+
+#[test]
+fn a_topic_may_be_a_template_that_leads_nowhere_forbidden() {
+    let topic = |text: &str, rest: &str| kafka(rest).replace("topic: t,", &format!("topic: \"{text}\","));
+    let config = parse(&topic("jumpcloud.{service}", "topic_fallback: other")).expect("a template");
+    let Sink::Kafka(kafka_sink) = &config.sinks[0] else { panic!("{config:?}") };
+    assert_eq!((kafka_sink.topic.fallback(), kafka_sink.topic.is_template()), (Some("other"), true));
+    assert!(parse(&topic("{organization}", "")).is_ok());
+    check(&topic("t-{servise}", ""), "expected `{service}` or `{organization}`", "jumpcloud.{service}");
+    check(&topic("t-{service", ""), "expected `{service}` or `{organization}`", "jumpcloud.{service}");
+    check(&topic("a b.{service}", ""), "expected a topic of letters", "jumpcloud.events");
+    check(&topic("t", "topic_fallback: other"), "nothing would ever go to `topic_fallback`", "delete it");
+    check(&topic("t.{service}", "topic_fallback: \"{service}\""), "a template, where one topic is expected", "write");
+    let dead = |text: &str| format!("{}\ndead_letter: {{topic: jumpcloud.dead}}\n", topic(text, ""));
+    check(&dead("jumpcloud.{service}"), "the sink's own topic", "choose another");
+    assert!(parse(&dead("events.{service}")).is_ok());
+    // An event whose service is called like the ledger must not be written into it.
+    let once = |text: &str| topic(text, "").replace("at_least_once", "exactly_once");
+    let state = |text: &str| format!("{}\nstate: {{type: kafka}}\n", once(text));
+    check(&state("jumpstream.{service}"), "events may go to this topic too", "choose another");
+    check(&state("jumpstream.ledger"), "events may go to this topic too", "choose another");
+    assert!(parse(&state("jumpcloud.{service}")).is_ok());
+}

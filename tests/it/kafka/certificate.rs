@@ -24,9 +24,16 @@ impl Certificates {
         let (server, server_key) =
             signed(&ca, "kafka", ["localhost", "127.0.0.1"].as_slice(), ExtendedKeyUsagePurpose::ServerAuth);
         let (client, client_key) = signed(&ca, "client", &[], ExtendedKeyUsagePurpose::ClientAuth);
+        let (next, next_key) = signed(&ca, "client", &[], ExtendedKeyUsagePurpose::ClientAuth);
         let folder = tempfile::tempdir().unwrap();
         let ca_pem = ca.pem();
-        for (name, content) in [("ca.pem", &ca_pem), ("client.pem", &client), ("client.key", &client_key)] {
+        for (name, content) in [
+            ("ca.pem", &ca_pem),
+            ("client.pem", &client),
+            ("client.key", &client_key),
+            ("next.pem", &next),
+            ("next.key", &next_key),
+        ] {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
         Certificates { ca_pem, server_pem: server_key + &server, folder }
@@ -45,6 +52,11 @@ impl Certificates {
     /// Its key, PKCS #8.
     pub fn client_key(&self) -> PathBuf {
         self.folder.path().join("client.key")
+    }
+
+    /// The certificate that comes after the client's, and its key.
+    pub fn next_client(&self) -> (PathBuf, PathBuf) {
+        (self.folder.path().join("next.pem"), self.folder.path().join("next.key"))
     }
 }
 

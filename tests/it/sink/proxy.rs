@@ -4,6 +4,7 @@
 //! broker's wherever the broker names itself.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -32,7 +33,9 @@ pub struct Proxy {
 struct State {
     broker: u16,
     port: u16,
+    blind: bool,
     mode: watch::Sender<Mode>,
+    accepted: AtomicUsize,
     /// The kind of request whose next answer gets lost with its connection, and what comes then.
     trap: Mutex<Option<(i16, Mode)>>,
 }
@@ -40,14 +43,25 @@ struct State {
 impl Proxy {
     /// `broker` is `127.0.0.1:port`.
     pub async fn before(broker: &str) -> Proxy {
+        Proxy::start(broker, false).await
+    }
+
+    /// One that carries what it can't read, such as TLS: only the first connection of a client comes through it.
+    pub async fn blind(broker: &str) -> Proxy {
+        Proxy::start(broker, true).await
+    }
+
+    async fn start(broker: &str, blind: bool) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let broker = broker.strip_prefix("127.0.0.1:").unwrap().parse().unwrap();
-        let state = Arc::new(State { broker, port, mode: watch::Sender::new(Mode::Open), trap: Mutex::default() });
+        let (mode, trap, accepted) = (watch::Sender::new(Mode::Open), Mutex::default(), AtomicUsize::new(0));
+        let state = Arc::new(State { broker, port, blind, mode, accepted, trap });
         let accepting = state.clone();
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
+                accepting.accepted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(accepting.clone().carry(client));
             }
         });
@@ -62,6 +76,11 @@ impl Proxy {
         self.state.mode.send_replace(mode);
     }
 
+    /// How many connections there have been.
+    pub fn accepted(&self) -> usize {
+        self.state.accepted.load(Ordering::Relaxed)
+    }
+
     /// Loses the next answer to a request of that kind; the broker has carried it out.
     pub fn lose(&self, kind: i16, then: Mode) {
         *self.state.trap.lock().unwrap() = Some((kind, then));
@@ -74,8 +93,13 @@ impl Proxy {
 }
 
 impl State {
-    async fn carry(self: Arc<State>, client: TcpStream) {
-        let Ok(broker) = TcpStream::connect(("127.0.0.1", self.broker)).await else { return };
+    async fn carry(self: Arc<State>, mut client: TcpStream) {
+        let Ok(mut broker) = TcpStream::connect(("127.0.0.1", self.broker)).await else { return };
+        if self.blind {
+            // However it ends, it has ended.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut broker).await;
+            return;
+        }
         let (from_client, to_client) = client.into_split();
         let (from_broker, to_broker) = broker.into_split();
         let asked = Mutex::default();

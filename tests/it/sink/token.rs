@@ -13,18 +13,17 @@ use jumpstream::sink::Sink as _;
 use jumpstream::sink::kafka::{
     Grant, KafkaSink, OAuth, Outcome, Outgoing, Password, Sasl, Settings, Topics, Transactions, inspect,
 };
-use rdkafka::message::OwnedHeaders;
 
 use super::{DEADLINE, eventually, records};
 use crate::kafka::{Kafka, Listener, unique};
 
-const SECRET: &str = "s3cret/with+odd=signs";
+pub const SECRET: &str = "s3cret/with+odd=signs";
 
 /// What the endpoint was asked: the header that names the client, and the form.
-type Asked = Arc<Mutex<Vec<(String, String)>>>;
+pub type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
 /// Gives tokens that are good for `lifetime` to those who know [`SECRET`].
-async fn endpoint(lifetime: Duration) -> (String, Asked) {
+pub async fn endpoint(lifetime: Duration) -> (String, Asked) {
     let asked = Asked::default();
     let seen = asked.clone();
     let answer = move |headers: HeaderMap, form: String| async move {
@@ -79,7 +78,7 @@ fn settings(kafka: &Kafka, topic: &str, endpoint: &str, client_secret: Password)
     };
     Settings {
         brokers: vec![kafka.bootstrap_of(Listener::Sasl)],
-        topic: topic.to_owned(),
+        topic: topic.into(),
         key: Key::Actor,
         tls: None,
         sasl: Some(Sasl::Token(OAuth::new(grant))),
@@ -104,10 +103,7 @@ async fn a_token_opens_the_door_to_both_kinds_of_producer_and_is_shared() {
     assert_eq!(tokio::time::timeout(DEADLINE, sink.deliver(&records)).await.unwrap().unwrap(), []);
     let owner = Transactions::new(Topics::new(settings), unique("token"), vec![topic.clone()]).unwrap();
     owner.open(DEADLINE).await.unwrap();
-    let message = |_| {
-        let (topic, value) = (topic.as_str().into(), Some(b"in a transaction".as_slice()));
-        Outgoing { topic, partition: None, key: None, value, headers: OwnedHeaders::new() }
-    };
+    let message = |_| Outgoing::to(topic.as_str(), None, Some(b"in a transaction"));
     assert_eq!(owner.commit(1, message).await, Ok(Outcome::Committed));
     assert_eq!(kafka.read_all(&topic).await.len(), 201);
     let asked = asked.lock().unwrap().clone();

@@ -71,15 +71,9 @@ impl Place {
             Some(value) => {
                 let headers = OwnedHeaders::new().insert(Header { key: "event-id", value: Some(value) });
                 let (key, value) = (Some(&value.as_bytes()[..6]), Some(value.as_bytes()));
-                Outgoing { topic: self.events.as_str().into(), partition: None, key, value, headers }
+                Outgoing { headers, ..Outgoing::to(self.events.as_str(), key, value) }
             }
-            None => Outgoing {
-                topic: self.ledger.as_str().into(),
-                partition: Some(1),
-                key: Some(b"entry"),
-                value: None,
-                headers: OwnedHeaders::new(),
-            },
+            None => Outgoing { partition: Some(1), ..Outgoing::to(self.ledger.as_str(), Some(b"entry"), None) },
         }
     }
 
@@ -143,13 +137,7 @@ async fn a_newer_owner_fences_the_older_whose_transaction_is_gone() {
                     stopped.send(()).unwrap();
                     wait.lock().unwrap().recv().unwrap();
                 }
-                Outgoing {
-                    topic: events.as_str().into(),
-                    partition: None,
-                    key: None,
-                    value: Some(values[index].as_bytes()),
-                    headers: OwnedHeaders::new(),
-                }
+                Outgoing::to(events.as_str(), None, Some(values[index].as_bytes()))
             };
             older.commit(10, message).await
         }

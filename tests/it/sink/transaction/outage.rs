@@ -105,8 +105,7 @@ async fn a_refusal_amid_lost_answers_loses_no_other_record() {
                 assert!(std::time::Instant::now() < deadline, "no record was answered");
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let (topic, value) = (strict.as_str().into(), Some(b"no key".as_slice()));
-            Outgoing { topic, partition: None, key: None, value, headers: OwnedHeaders::new() }
+            Outgoing::to(strict.as_str(), None, Some(b"no key"))
         };
         proxy.lose(PRODUCE, Mode::Open);
         match owner.commit(102, poisoned).await {
