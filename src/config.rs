@@ -167,6 +167,11 @@ fn tree(root: &Section) -> Option<Config> {
     let server = root.section_or_defaults("server").and_then(|section| Server::section(&section));
     let page = root.section_or_defaults("page").and_then(|section| Page::section(&section, server.as_ref()));
     let log = root.section_or_defaults("log").and_then(|section| Log::section(&section));
+    if let (Some(State::Kafka { topic, .. }), Some(Some(DeadLetter::Topic(letters)))) = (&state, &dead_letter)
+        && topic == letters
+    {
+        root.fault("dead_letter", "the ledger's own topic", "choose another, such as `jumpcloud.dead`");
+    }
     Some(Config {
         accounts: accounts?,
         poll: poll?,

@@ -124,6 +124,10 @@ impl Stream {
             if let Some(now) = self.client.now() {
                 return Some(now);
             }
+            let first = self.until_shutdown(self.client.first()).await?;
+            if let Some(now) = self.client.now() {
+                return Some(now);
+            }
             let asked = self.until_shutdown(self.client.organizations()).await?;
             // The organizations may live on a host that can't be reached from here, or fail without a `Date`.
             let asked = match (self.client.now(), asked) {
@@ -142,6 +146,7 @@ impl Stream {
                     }
                 }
             }
+            drop(first);
             self.until_shutdown(tokio::time::sleep(schedule.pause())).await?;
         }
     }

@@ -45,6 +45,7 @@ struct Account {
     rate: Rate,
     clock: Mutex<Clock>,
     cursor_complained: AtomicBool,
+    first: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -148,6 +149,7 @@ impl Client {
             rate: Rate::new(options.requests_per_second),
             clock: Mutex::default(),
             cursor_complained: AtomicBool::new(false),
+            first: tokio::sync::Mutex::default(),
             options,
         })))
     }
@@ -209,6 +211,11 @@ impl Client {
     /// every few seconds. Never returns for a key in a variable.
     pub async fn credential_changed(&self) {
         self.0.credential.changed().await;
+    }
+
+    /// Held by the one who asks for the API's first `Date`: a thousand streams need no thousand answers.
+    pub async fn first(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.first.lock().await
     }
 
     /// The API's time; none before its first usable `Date`.
