@@ -68,7 +68,7 @@ pub(super) async fn look(ledgers: &Ledgers) -> Result<Found, Untaken> {
 /// Gives what is worth a warning.
 pub(super) async fn prepare(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
     match look(ledgers).await? {
-        Found::There { begun: true, warnings } => return Ok(warnings),
+        Found::There { begun: true, warnings } => Ok(warnings),
         Found::There { begun: false, warnings } => begin(ledgers).await.map(|()| warnings),
         Found::Absent if has_records_of_ours(ledgers).await? && partitions(ledgers).await?.is_none() => {
             Err(emptied(ledgers))
