@@ -80,7 +80,7 @@ verify: {after: [8d]}
 sinks:
   - type: kafka
     brokers: kafka:9092
-    topic: events-{service}
+    topic: events-{servise}
     properties: {acks: 1, sasl.password: hunter2, linger: 5}
     tls: {certificate: /etc/tls.crt}
     sasl: {mechanism: SCRAM-SHA-512, username: u, password: hunter2}

@@ -21,9 +21,11 @@ fn of(service: &str, organization: &str) -> Record {
 fn a_template_becomes_the_name_of_a_topic_whatever_an_event_holds() {
     let long = "x".repeat(300);
     for (template, service, organization, name) in [
-        ("events", "sso", "5f0", "events"),
-        ("jumpcloud.{service}", "sso", "5f0", "jumpcloud.sso"),
-        ("{organization}-{service}", "sso", "5f0", "5f0-sso"),
+        ("events", "sso", "", "events"),
+        ("jumpcloud.{service}", "sso", "", "jumpcloud.sso"),
+        ("{organization}-{service}", "sso", "5f00000000000000000000aa", "5f00000000000000000000aa-sso"),
+        // What is no organization's id is none: then it is the stream's.
+        ("{organization}-{service}", "sso", "../etc", "org-1-sso"),
         ("{service}{service}", "a", "o", "aa"),
         ("e.{service}", "a b/ä\u{1F600}", "o", "e.a_b___"),
         ("e.{service}", "", "o", "e.unknown"),
