@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use jumpstream::clock;
 use jumpstream::emulator::{Emulator, Options, Truth};
 
 use crate::process::tally::Tally;
-use crate::process::{EVENTS, Home, Settings, emulate};
+use crate::process::{EVENTS, Home, Settings, emulate, eventually, steer};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -53,4 +54,36 @@ async fn a_start_moved_earlier_is_heard_and_one_moved_later_is_not() {
     home.configure(Settings { poll: &poll(1), ..Settings::of(&emulator) });
     let third = catch_up_since(starting(60), &emulator, &home).await;
     assert!(third > second + 8_000, "{second}, {third}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_that_jumps_days_ahead_and_a_restart_lose_nothing() {
+    // This machine's clock is two hours ahead, so that it sides with nobody.
+    let wall: jiff::Timestamp = clock::wall().to_string().parse().unwrap();
+    let clock = Some(wall - jiff::SignedDuration::from_hours(2));
+    let options = Options { clock, events: 500, span: "1h".parse().unwrap(), rate: 5.0, ..Options::default() };
+    let emulator = emulate(options).await;
+    let home = Home::new(Settings::of(&emulator));
+    let begin = emulator.now() - jiff::SignedDuration::from_hours(48);
+    let mut process = home.start(&[]);
+    process.ready().await;
+    steer(&emulator, "settings", r#"{"date_offset":"9d"}"#).await;
+    // More than nine answers, whose dates agree; or killed before the next one can be refused for its start.
+    let before = process.metric("jumpstream_source_requests_total", &[]).await;
+    eventually("fifteen more requests, or an edge in the future", async || {
+        let status = process.status().await;
+        let edge = status["streams"][0]["edge"].as_str().and_then(|edge| edge.parse::<jiff::Timestamp>().ok());
+        let asked = process.metric("jumpstream_source_requests_total", &[]).await;
+        (asked >= before + 15.0 || edge > Some(emulator.now())).then_some(())
+    })
+    .await;
+    process.kill();
+    steer(&emulator, "settings", r#"{"date_offset":"0s"}"#).await;
+    emulator.advance(Duration::from_secs(3_600));
+    let until = emulator.now();
+    home.catch_up().await;
+    let (wanted, known) = (since(emulator.truth(Some(until)), begin), since(emulator.truth(None), begin));
+    // Killed, it may have delivered its last batch twice.
+    let Tally { lost, foreign, .. } = Tally::of(&wanted, &known, home.lines(EVENTS));
+    assert!((lost, foreign) == (0, 0) && wanted.len() > 10_000, "{lost} lost of {}, {foreign} foreign", wanted.len());
 }

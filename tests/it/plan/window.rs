@@ -219,7 +219,9 @@ fn pages_that_show_the_same_again_and_again_with_new_cursors_lead_nowhere() {
     let start = window(&mut desk).start;
     let mut pages = 0;
     while desk.next() == Ask::Page(desk.page()) && desk.page().cursor.is_some() == (pages > 0) && pages < 20 {
-        (0..u64::from(PAGE)).for_each(|id| drop(desk.admit(id, start)));
+        for id in 0..u64::from(PAGE) {
+            desk.admit(id, start);
+        }
         desk.page_read(Some(PAGE), PAGE, Some(&format!("[{pages}]")));
         pages += 1;
     }
@@ -231,7 +233,9 @@ fn a_crowd_at_one_instant_is_read_again_to_its_end() {
     let mut desk = gap_of(minutes(4));
     let start = window(&mut desk).start;
     let page = |desk: &mut Desk, place: u64| {
-        (0..u64::from(PAGE)).for_each(|id| drop(desk.admit(place * 1_000 + id, start)));
+        for id in 0..u64::from(PAGE) {
+            desk.admit(place * 1_000 + id, start);
+        }
         desk.page_read(Some(PAGE), PAGE, Some(&format!("[{place}]")));
     };
     (0..50).for_each(|place| page(&mut desk, place));
