@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jumpstream::clock;
 use jumpstream::emulator::{Emulator, Options, Truth};
 
 use crate::process::tally::Tally;
@@ -57,7 +58,10 @@ async fn a_start_moved_earlier_is_heard_and_one_moved_later_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_date_that_jumps_days_ahead_and_a_restart_lose_nothing() {
-    let options = Options { events: 500, span: "1h".parse().unwrap(), rate: 5.0, ..Options::default() };
+    // This machine's clock is two hours ahead, so that it sides with nobody.
+    let wall: jiff::Timestamp = clock::wall().to_string().parse().unwrap();
+    let clock = Some(wall - jiff::SignedDuration::from_hours(2));
+    let options = Options { clock, events: 500, span: "1h".parse().unwrap(), rate: 5.0, ..Options::default() };
     let emulator = emulate(options).await;
     let home = Home::new(Settings::of(&emulator));
     let begin = emulator.now() - jiff::SignedDuration::from_hours(48);
