@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::clock::Time;
-use crate::ledger::coverage::Coverage;
 use crate::ledger::UNTIMED;
+use crate::ledger::coverage::Coverage;
 use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal};
 
 /// Minutes since 1970.
@@ -22,7 +22,11 @@ pub fn hour_of(minute: Minute) -> Hour {
 
 /// An hour's minutes.
 pub fn minutes_of(hour: Hour) -> Range<Minute> {
-    if hour == Hour::MIN { UNTIMED..UNTIMED + 1 } else { hour.saturating_mul(60)..hour.saturating_mul(60).saturating_add(60) }
+    if hour == Hour::MIN {
+        UNTIMED..UNTIMED + 1
+    } else {
+        hour.saturating_mul(60)..hour.saturating_mul(60).saturating_add(60)
+    }
 }
 
 /// The ledger's change since the last commit; folded together, the whole ledger.

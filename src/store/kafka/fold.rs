@@ -31,9 +31,13 @@ pub enum Error {
         found.partitions, found.hash, wanted.partitions, wanted.hash, found.partitions
     )]
     OtherLayout { found: Layout, wanted: Layout },
-    #[error("the ledger's entry at partition {partition}, offset {offset} is damaged: {what}, at byte {at} of its {of}")]
+    #[error(
+        "the ledger's entry at partition {partition}, offset {offset} is damaged: {what}, at byte {at} of its {of}"
+    )]
     Damaged { partition: u32, offset: i64, of: &'static str, what: &'static str, at: usize },
-    #[error("the ledger of {stream} stands in partition {partition} and belongs to {belongs}: this is not the topic that jumpstream wrote")]
+    #[error(
+        "the ledger of {stream} stands in partition {partition} and belongs to {belongs}: this is not the topic that jumpstream wrote"
+    )]
     Misplaced { partition: u32, stream: StreamKey, belongs: u32 },
     #[error("partition {partition} holds ledgers and does not say in which format: its first entry is gone")]
     NoFormat { partition: u32 },
@@ -206,7 +210,8 @@ impl Kept {
         for (hour, highest) in &as_of {
             let written = |part: &u32| self.parts.get(&(*hour, *part)).is_some_and(|(part, _)| part.as_of == *highest);
             let own = self.parts.range((*hour, 0)..=(*hour, u32::MAX));
-            let count = own.map(|(_, (part, _))| part).filter(|part| part.as_of == *highest).map(|part| part.parts).max();
+            let count =
+                own.map(|(_, (part, _))| part).filter(|part| part.as_of == *highest).map(|part| part.parts).max();
             if let Some(part) = (0..count.unwrap_or(0)).find(|part| !written(part)) {
                 return Err(Error::NoPart { partition, stream: stream.clone(), hour: *hour, part });
             }
@@ -215,7 +220,12 @@ impl Kept {
     }
 }
 
-fn fold_parts(parts: BTreeMap<(Hour, u32), (Part, usize)>, ledger: &mut Checkpoint, book: &mut Book, totals: &mut Totals) {
+fn fold_parts(
+    parts: BTreeMap<(Hour, u32), (Part, usize)>,
+    ledger: &mut Checkpoint,
+    book: &mut Book,
+    totals: &mut Totals,
+) {
     let mut parts = parts.into_iter().peekable();
     let (mut bytes, mut needed) = (0, 0);
     while let Some(((hour, number), (part, size))) = parts.next() {
