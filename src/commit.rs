@@ -81,6 +81,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the ledger must be taken over anew, or is another owner's by now.
+    pub fn gives_up(&self) -> bool {
+        matches!(self, Error::Store(store::Error::GivenUp(_)))
+    }
+
     /// Whether it concerns one stream alone, so that others may go on: an event that nothing takes, a ledger that
     /// can't be read. Any other would meet every stream.
     pub fn is_of_one_stream(&self) -> bool {

@@ -14,6 +14,7 @@
 
 mod fetch;
 mod report;
+mod server_time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,7 @@ use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::{DeadLetter, Record};
-use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
-use crate::store;
+use crate::source::{Class, Client, Error as SourceError, IntervalQuery, IntervalUnit};
 use report::Report;
 pub use report::{Faults, Telemetry};
 
@@ -36,8 +36,6 @@ const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 4 << 20;
 /// Failures in a row after which a paged read begins anew, since its cursor may be what fails.
 const CURSOR_TRIES: u32 = 5;
-/// So many answers without a usable `Date`, and our wall clock counts.
-const UNDATED_TRIES: u32 = 5;
 /// From so many failures in a row on they are told.
 const NEWS: u32 = 3;
 /// Rising pauses between failed requests.
@@ -73,7 +71,7 @@ pub enum Error {
 impl Error {
     /// Whether the stream's home is to be taken over anew, or is another's by now.
     pub fn gives_up(&self) -> bool {
-        matches!(self, Error::Commit(commit::Error::Store(store::Error::GivenUp(_))))
+        matches!(self, Error::Commit(error) if error.gives_up())
     }
 }
 
@@ -113,53 +111,6 @@ impl Stream {
         report.opened(&ledger);
         let plan = Plan::new(self.settings);
         Reading::new(self, ledger, plan, report).read().await
-    }
-
-    /// The server's time; asks for any answer until one carries a usable `Date`. None when told to end meanwhile.
-    /// After some answers without one our wall clock counts.
-    async fn server_time(&self, report: &mut Report) -> Option<Time> {
-        let mut schedule = crate::retry::Schedule::new(PAUSE.start, PAUSE.end);
-        let mut undated = 0;
-        loop {
-            if let Some(now) = self.client.now() {
-                return Some(now);
-            }
-            let first = self.until_shutdown(self.client.first()).await?;
-            if let Some(now) = self.client.now() {
-                return Some(now);
-            }
-            let asked = self.until_shutdown(self.client.organizations()).await?;
-            // The organizations may live on a host that can't be reached from here, or fail without a `Date`.
-            let asked = match (self.client.now(), asked) {
-                (None, Err(_)) => self.until_shutdown(self.ask_anything()).await?.map(|_| ()),
-                (_, asked) => asked.map(|_| ()),
-            };
-            match (self.client.now(), asked) {
-                (Some(now), _) => return Some(now),
-                (None, Err(error)) => report.trouble(&error),
-                (None, Ok(())) => {
-                    undated += 1;
-                    report.undated(true, false);
-                    if undated >= UNDATED_TRIES {
-                        self.client.do_without_dates();
-                        continue;
-                    }
-                }
-            }
-            drop(first);
-            self.until_shutdown(tokio::time::sleep(schedule.pause())).await?;
-        }
-    }
-
-    async fn ask_anything(&self) -> Result<u64, SourceError> {
-        let query = EventQuery {
-            service: self.key.service.clone(),
-            start: clock::wall() - Duration::from_secs(3_600),
-            end: None,
-            limit: 1,
-            search_after: None,
-        };
-        self.client.count(self.organization(), &query).await
     }
 
     /// None when told to end first.

@@ -19,9 +19,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server",    &["telemetry", "clock"]),
     ("config",    &["record", "quote", "clock"]),
     ("telemetry", &["sink", "record", "quote", "clock"]),
-    ("sink",      &["record", "event", "retry", "quote", "clock", "fail_point"]),
     // The ledger topic implements `commit`'s trait over the Kafka sink's producer.
     ("store",     &["commit", "sink", "ledger", "record", "retry", "clock", "fail_point"]),
+    ("sink",      &["record", "event", "retry", "quote", "clock", "fail_point"]),
     ("source",    &["event", "retry", "quote", "clock"]),
     ("plan",      &["ledger", "record", "event", "clock"]),
     ("ledger",    &["record", "event", "clock"]),

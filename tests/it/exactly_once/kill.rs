@@ -56,7 +56,9 @@ async fn killed_at_every_step_readers_see_each_event_once() {
         );
         assert_once(&tally);
         assert!(reached * 2 >= kills, "only {reached} of {kills} processes came by their step");
-        assert!(aborted > 0, "no kill left an open transaction: the test did not bite");
+        if random::is_prove() {
+            assert!(aborted > 0, "no kill left an open transaction: the test did not bite");
+        }
     }
 }
 
@@ -68,8 +70,13 @@ async fn live_and_die(home: &Home, step: Option<&str>, rng: &mut Rng) -> bool {
         process.kill();
         return false;
     };
-    let early = matches!(step, "opened" | "owned" | "read");
-    let mut process = home.start_failing(step, if early { rng.u32(1..=2) } else { rng.u32(1..=5) });
+    let count = match step {
+        "opened" | "owned" | "read" => rng.u32(1..=2),
+        // The first are the owner's own entry and the stream's first checkpoint.
+        "begun" | "sent" => rng.u32(3..=6),
+        _ => rng.u32(1..=5),
+    };
+    let mut process = home.start_failing(step, count);
     let mark = format!("fail point {step}");
     let mut reached = false;
     for _ in 0..600 {
