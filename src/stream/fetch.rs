@@ -18,7 +18,7 @@ use super::{Error, Reading, Turn, or_end};
 /// What was gathered of a slow page is sent off after this long.
 const SLOW: Duration = Duration::from_secs(5);
 /// So many times [`SLOW`] without a whole event are said.
-const SILENCE: u32 = 12;
+const SILENCE: u32 = 6;
 /// An answer with something malformed is asked for again so often before the malformed goes to the dead letters.
 const MALFORMED_TRIES: u32 = 3;
 
@@ -115,7 +115,7 @@ impl Reading<'_> {
     /// A page that comes slowly holds back neither what it brought nor the news of it.
     async fn slow_page(&mut self, silent: u32) -> Result<(), Error> {
         if silent >= SILENCE {
-            self.report.stalled(SLOW * silent);
+            self.report.stalled(SLOW * SILENCE);
         }
         if self.ledger.has_admitted() { self.submit().await } else { Ok(()) }
     }

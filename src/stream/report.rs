@@ -276,12 +276,10 @@ impl Report {
         self.state(State::Blocked, Some(reason));
     }
 
-    /// A page has brought no whole event for so long.
+    /// A page has brought no whole event for at least so long.
     pub fn stalled(&mut self, silence: Duration) {
-        // By the minute, so that it is said once in a while and not at every look.
-        let minutes = silence.as_secs() / 60;
         let reason =
-            format!("a page has brought no whole event for over {minutes} min; look at the network and any proxy");
+            format!("a page has brought no whole event for over {silence:?}; look at the network and any proxy");
         self.state(State::Waiting, Some(reason));
     }
 

@@ -152,3 +152,23 @@ async fn a_limit_on_file_sizes_is_waited_for_like_a_full_disk() {
     delivered(&home, before + 100).await;
     process.ready().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_drips_is_said_while_it_drips() {
+    let server = Server::start(|_, seen| {
+        if seen.line.starts_with("GET") {
+            let seconds = Duration::from_secs(clock::wall().as_secs() as u64);
+            let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + seconds);
+            let body = format!("{{\"results\":[{{\"_id\":\"{ORGANIZATION}\"}}],\"totalCount\":1}}");
+            return vec![Part::Say(answer(200, &[("Date", &date)], body))];
+        }
+        let head = Part::Say(b"HTTP/1.1 200 X\r\ncontent-length: 9999\r\n\r\n[".to_vec());
+        let drip = || [Part::Pause(Duration::from_secs(2)), Part::Say(b" ".to_vec())];
+        std::iter::once(head).chain((0..60).flat_map(|_| drip())).collect()
+    })
+    .await;
+    let home = home(&server);
+    let mut process = home.start(&[]);
+    process.degraded("no whole event for over 30s").await;
+    once(&process, "no whole event");
+}
