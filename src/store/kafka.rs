@@ -29,6 +29,7 @@ use crate::sink::kafka::{Settings, Topics, Transactions};
 use crate::store::Error;
 pub use format::Layout;
 use format::Owner;
+pub use group::{BYTES as TRANSACTION_BYTES, RECORDS as TRANSACTION_RECORDS};
 pub use partition::Partition;
 use reading::Read;
 pub use topic::Found;

@@ -51,6 +51,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["run", "--config", "c", "--until-caught-up", "--timeout", "5"],
         &["check", "--config"],
         &["demo", "--events", "many"],
+        &["demo", "--kafka", "localhost"],
+        &["demo", "--kills", "3"],
         &["emulate", "--fault-share", "1.5"],
         &["emulate", "--rate", "-1"],
         &["emulate", "--replicas", "0"],

@@ -14,9 +14,9 @@ use crate::sink::Refused;
 use crate::sink::kafka::{Outcome, Outgoing, Settings, Transactions};
 use crate::store::kafka::format::Entry;
 
-/// Where a transaction is full: more would delay its readers, and cost more to send again.
-const RECORDS: usize = 10_000;
-const BYTES: usize = 16 << 20;
+/// Where a transaction is full, in records and in bytes: more would delay its readers, and cost more to send again.
+pub const RECORDS: usize = 10_000;
+pub const BYTES: usize = 16 << 20;
 
 /// A batch that waits for its transaction.
 pub(super) struct Submission {
