@@ -50,10 +50,16 @@ pub struct Api {
 /// A request as the emulator remembers it.
 #[derive(Deserialize)]
 struct Asked {
-    time: jiff::Timestamp,
+    time: String,
     path: String,
     body: String,
     status: u16,
+}
+
+impl Asked {
+    fn time(&self) -> jiff::Timestamp {
+        self.time.parse().expect("the emulator writes RFC 3339")
+    }
 }
 
 impl Api {
@@ -90,16 +96,16 @@ impl Api {
     pub async fn now(&self) -> Outcome<jiff::Timestamp> {
         #[derive(Deserialize)]
         struct Clock {
-            now: jiff::Timestamp,
+            now: String,
         }
-        Ok(serde_json::from_str::<Clock>(&self.ask("/_emulator/clock", None).await?)?.now)
+        Ok(serde_json::from_str::<Clock>(&self.ask("/_emulator/clock", None).await?)?.now.parse()?)
     }
 
     /// The requests that were answered with a page of events, from `since` on by its clock; of the newest 10,000.
     async fn pages(&self, since: jiff::Timestamp) -> Outcome<Vec<Asked>> {
         let lines = self.ask("/_emulator/requests", None).await?;
         let asked = lines.lines().map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
-        let is_page = |asked: &Asked| asked.time >= since && asked.status == 200 && asked.path.ends_with("/events");
+        let is_page = |asked: &Asked| asked.time() >= since && asked.status == 200 && asked.path.ends_with("/events");
         // An account that names no organization looks for one in a page of a single event.
         Ok(asked.into_iter().filter(|asked| is_page(asked) && !asked.body.contains("\"limit\":1,")).collect())
     }
@@ -112,7 +118,7 @@ impl Api {
     /// How many seconds after `since` the first of them came.
     pub async fn first_page_since(&self, since: jiff::Timestamp) -> Outcome<f64> {
         let pages = self.pages(since).await?;
-        Ok(pages.first().ok_or("no page was asked for")?.time.duration_since(since).as_secs_f64())
+        Ok(pages.first().ok_or("no page was asked for")?.time().duration_since(since).as_secs_f64())
     }
 
     /// How many pages of events it has answered with.

@@ -15,6 +15,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::process::{self, Process, Taken};
+use crate::setup::ledger_of;
 use crate::{Outcome, api};
 
 pub const DOWNLOAD: &str = "download";
@@ -90,7 +91,7 @@ fn config(broker: &str) -> ClientConfig {
 
 fn send_plain(broker: &str, topic: &str, records: &[Record]) -> Outcome<u64> {
     let producer: BaseProducer = config(broker).create()?;
-    records.iter().try_for_each(|record| send(&producer, topic, record))?;
+    records.iter().try_for_each(|record| send(&producer, topic, record, None))?;
     producer.flush(PATIENCE)?;
     Ok(0)
 }
@@ -99,6 +100,8 @@ fn send_plain(broker: &str, topic: &str, records: &[Record]) -> Outcome<u64> {
 fn send_in_transactions(broker: &str, topic: &str, records: &[Record]) -> Outcome<u64> {
     let producer: BaseProducer = config(broker).set("transactional.id", format!("{topic}-alone")).create()?;
     producer.init_transactions(PATIENCE)?;
+    // Records of an exactly-once sink say which ledger they were written with.
+    let ledger = ledger_of(topic);
     let mut rest = records;
     let mut transactions = 0;
     while !rest.is_empty() {
@@ -110,7 +113,7 @@ fn send_in_transactions(broker: &str, topic: &str, records: &[Record]) -> Outcom
         };
         let (some, others) = rest.split_at(rest.iter().take(TRANSACTION_RECORDS).take_while(fits).count());
         producer.begin_transaction()?;
-        some.iter().try_for_each(|record| send(&producer, topic, record))?;
+        some.iter().try_for_each(|record| send(&producer, topic, record, Some(&ledger)))?;
         producer.commit_transaction(PATIENCE)?;
         transactions += 1;
         rest = others;
@@ -118,8 +121,8 @@ fn send_in_transactions(broker: &str, topic: &str, records: &[Record]) -> Outcom
     Ok(transactions)
 }
 
-fn send(producer: &BaseProducer, topic: &str, record: &Record) -> Outcome<()> {
-    let mut message = BaseRecord::to(topic).payload(&record.value[..]).headers(headers(record));
+fn send(producer: &BaseProducer, topic: &str, record: &Record, ledger: Option<&str>) -> Outcome<()> {
+    let mut message = BaseRecord::to(topic).payload(&record.value[..]).headers(headers(record, ledger));
     message.key = record.key(Key::Actor);
     while let Err((error, again)) = producer.send(message) {
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
@@ -131,10 +134,14 @@ fn send(producer: &BaseProducer, topic: &str, record: &Record) -> Outcome<()> {
     Ok(())
 }
 
-fn headers(record: &Record) -> OwnedHeaders {
-    record.headers().fold(OwnedHeaders::new_with_capacity(8), |headers, (key, value)| {
+fn headers(record: &Record, ledger: Option<&str>) -> OwnedHeaders {
+    let headers = record.headers().fold(OwnedHeaders::new_with_capacity(8), |headers, (key, value)| {
         headers.insert(Header { key, value: Some(value.as_bytes()) })
-    })
+    });
+    match ledger {
+        Some(ledger) => headers.insert(Header { key: "ledger", value: Some(ledger) }),
+        None => headers,
+    }
 }
 
 /// [`download`] in a process of its own.

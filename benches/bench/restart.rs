@@ -63,7 +63,8 @@ pub async fn run(options: &Options) -> Outcome<()> {
     drop(full);
     for number in 1..=rounds {
         for ledger in &mut ledgers {
-            let mut setup = Setup::of(&api, &broker, Out::ExactlyOnce, &ledger.topic);
+            let topic = ledger.topic.clone();
+            let mut setup = Setup::of(&api, &broker, Out::ExactlyOnce, &topic);
             setup.organizations = &organizations;
             start(&setup, folder.path(), number, ledger).await?;
             eprintln!("restart: {number} of {rounds}, {}: {:.2} s", ledger.words, ledger.seconds[number - 1]);
