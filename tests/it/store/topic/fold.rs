@@ -218,7 +218,7 @@ fn any_state_of_compaction_folds_into_what_was_committed() {
         restarts += run.restarts;
         dropped += run.works.iter().map(|work| work.dropped.len()).sum::<usize>();
     }
-    let enough = restarts > 1_000 && dropped > 1_000;
+    let enough = restarts > 1_000 && dropped > 100;
     assert!(random::chosen_seed().is_some() || enough, "only {restarts} restarts, {dropped} totals dropped");
 }
 
