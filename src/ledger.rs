@@ -30,6 +30,11 @@ use minutes::Minutes;
 /// Events this old are settled: no read meets them again, so their hour's total is all that stays.
 pub const LAST_AGE: Duration = Duration::from_secs(8 * 86_400);
 
+/// An hour's total is kept so long: the API holds no event longer than 90 days, so nothing is left to compare it with.
+pub const TOTALS_KEPT: Duration = Duration::from_secs(100 * 86_400);
+/// So many totals one checkpoint drops at most.
+const DROPPED_AT_ONCE: usize = 256;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -72,6 +77,7 @@ struct Change {
     delivered: BTreeMap<Minute, Vec<Fingerprint>>,
     hours: BTreeSet<Hour>,
     forgotten: Vec<Range<Minute>>,
+    dropped: Vec<Hour>,
     /// Coverage, edge or start moved.
     moved: bool,
 }
@@ -243,6 +249,28 @@ impl Ledger {
                 _ => self.change.forgotten.push(minute..minute + 1),
             }
         }
+        self.drop_old_totals(now);
+    }
+
+    /// The newest total stays, however old: it says up to where there was anything.
+    fn drop_old_totals(&mut self, now: Time) {
+        let Some(newest) = self.hours.last_key_value().map(|(hour, _)| *hour) else { return };
+        let limit = filed(Some(now - TOTALS_KEPT)).1.min(newest);
+        let is_settled = |hour: &Hour| {
+            self.minutes.below(minutes_of(*hour).end).next_back().is_none_or(|minute| minute < minutes_of(*hour).start)
+        };
+        let old: Vec<Hour> = self
+            .hours
+            .range(Hour::MIN + 1..limit.max(Hour::MIN + 1))
+            .map(|(hour, _)| *hour)
+            .filter(is_settled)
+            .take(DROPPED_AT_ONCE)
+            .collect();
+        for hour in old {
+            self.hours.remove(&hour);
+            self.change.hours.remove(&hour);
+            self.change.dropped.push(hour);
+        }
     }
 
     /// Whether a checkpoint would hold events, and not only a moved edge.
@@ -252,7 +280,7 @@ impl Ledger {
 
     /// Whether a checkpoint would say anything.
     pub fn has_changed(&self) -> bool {
-        self.has_admitted() || self.change.moved || !self.change.forgotten.is_empty()
+        self.has_admitted() || self.change.moved || !self.change.forgotten.is_empty() || !self.change.dropped.is_empty()
     }
 
     /// The change since the last checkpoint.
@@ -278,6 +306,7 @@ impl Ledger {
             delivered: change.delivered,
             hours: hours.filter_map(|hour| Some((*hour, *self.hours.get(hour)?))).collect(),
             forgotten: change.forgotten,
+            dropped: change.dropped,
             whole: whole.iter().map(|hour| (*hour, self.minutes.of(minutes_of(*hour)))).collect(),
         }
     }

@@ -48,6 +48,8 @@ pub struct Checkpoint {
     pub hours: BTreeMap<Hour, HourTotal>,
     /// Minutes whose fingerprints are no longer needed. Applied before `delivered`.
     pub forgotten: Vec<Range<Minute>>,
+    /// Hours whose totals are no longer kept. Applied before `hours`.
+    pub dropped: Vec<Hour>,
     /// Whole hours, for a store that asked for them: every fingerprint that the ledger has of each, those of
     /// `delivered` included, while `hours` holds the total of each that has one. It adds nothing to what the
     /// checkpoints so far fold into.
@@ -66,6 +68,7 @@ impl Checkpoint {
             all.sort_unstable();
             all.dedup();
         }
+        self.hours.retain(|hour, _| !later.dropped.contains(hour));
         self.hours.extend(later.hours);
         self.first_run = later.first_run;
         self.start = later.start;
@@ -84,7 +87,9 @@ impl Checkpoint {
         self.start = later.start;
         self.edge = later.edge;
         self.coverage = later.coverage;
+        self.hours.retain(|hour, _| !later.dropped.contains(hour));
         self.hours.extend(later.hours);
+        self.dropped.extend(later.dropped);
         self.forgotten.extend(later.forgotten);
         self.whole.extend(later.whole);
     }

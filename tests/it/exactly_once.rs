@@ -10,7 +10,7 @@ mod zombie;
 
 use std::time::Duration;
 
-use jumpstream::emulator::{Emulator, Options};
+use jumpstream::emulator::Emulator;
 
 use crate::kafka::{Kafka, unique};
 use crate::process::tally::Tally;
@@ -81,22 +81,4 @@ impl Stage {
 #[track_caller]
 fn assert_once(tally: &Tally) {
     assert_eq!((tally.lost, tally.repeated, tally.foreign), (0, 0, 0), "{tally:?}");
-}
-
-/// Events keep coming, with every fault that passes by itself.
-fn awkward(seed: u64) -> Options {
-    Options {
-        seed,
-        events: 20_000,
-        span: "1h".parse().unwrap(),
-        rate: 400.0,
-        ties: 0.05,
-        duplicates: 0.01,
-        late_share: 0.05,
-        late_max: "5s".parse().unwrap(),
-        gzip: true,
-        fault_share: 0.08,
-        slow_body: "1s".parse().unwrap(),
-        ..Options::default()
-    }
 }

@@ -54,7 +54,8 @@ async fn killed_at_any_moment_the_topic_lacks_nothing_and_repeats_only_what_was_
 
 const POLL: &str = "{interval: 1s, start: 2h, page_size: 5000}";
 
-fn awkward(seed: u64) -> Options {
+/// Events keep coming, with every fault that passes by itself.
+pub fn awkward(seed: u64) -> Options {
     Options {
         seed,
         events: 20_000,

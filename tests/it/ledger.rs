@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jumpstream::clock::Time;
 use jumpstream::event::Event;
-use jumpstream::ledger::{FingerprintKey, LAST_AGE, Ledger};
+use jumpstream::ledger::{FingerprintKey, Hour, LAST_AGE, Ledger, TOTALS_KEPT};
 use jumpstream::record::Delivery;
 
 const KEY: FingerprintKey = FingerprintKey([7; 16]);
@@ -117,4 +117,27 @@ fn only_covered_minutes_older_than_the_last_age_are_forgotten() {
     let forgotten = ledger.checkpoint().forgotten;
     let first = times[0].as_secs() / 60;
     assert_eq!(forgotten, std::slice::from_ref(&(first..first + 2)), "neighbours are one range");
+}
+
+#[test]
+fn the_total_of_an_hour_that_the_api_holds_no_more_is_dropped() {
+    let noon = at("2026-03-02T12:00:00Z");
+    let hour = Duration::from_secs(3_600);
+    let mut ledger = Ledger::begin(KEY, noon, noon - hour);
+    // The third of them was never covered, so its fingerprint is still needed.
+    ledger.cover(noon - hour..noon + hour * 2);
+    for hours in 0..4 {
+        assert!(ledger.admit(&event("a", noon + hour * hours), Delivery::Live).is_some());
+    }
+    assert!(ledger.admit(&parse(r#"{"x":1}"#), Delivery::Live).is_some());
+    ledger.checkpoint();
+    let first = noon.as_secs() / 3_600;
+    ledger.forget_settled(noon + TOTALS_KEPT);
+    assert!(ledger.checkpoint().dropped.is_empty(), "an hour that is no older than that stays");
+    ledger.forget_settled(noon + hour + TOTALS_KEPT);
+    assert_eq!(ledger.checkpoint().dropped, [first]);
+    ledger.forget_settled(noon + TOTALS_KEPT * 3);
+    assert_eq!(ledger.checkpoint().dropped, [first + 1]);
+    assert!(ledger.hours().keys().eq([&Hour::MIN, &(first + 2), &(first + 3)]), "{:?}", ledger.hours().keys());
+    assert!(!ledger.has_changed(), "what is dropped is said once");
 }

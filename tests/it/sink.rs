@@ -10,16 +10,32 @@ mod stdout;
 pub mod token;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jumpstream::clock::Time;
 use jumpstream::event::Event;
-use jumpstream::record::{Delivery, Record, raw};
+use jumpstream::record::{Delivery, Key, Record, raw};
+use jumpstream::sink::kafka::Settings;
 
 /// No test waits longer for anything.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A sink of this topic, without credentials.
+fn settings(brokers: &str, topic: &str) -> Settings {
+    Settings {
+        brokers: brokers.split(',').map(str::to_owned).collect(),
+        topic: topic.into(),
+        key: Key::Actor,
+        tls: None,
+        sasl: None,
+        properties: BTreeMap::new(),
+        ledger: None,
+        max_record_bytes: 16 << 20,
+    }
+}
 
 /// A record of these very bytes.
 pub fn record(json: impl Into<Bytes>) -> Record {

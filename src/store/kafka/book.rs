@@ -143,6 +143,7 @@ impl Book {
             let values = encode_hour(minutes, checkpoint.hours.get(hour), number);
             self.write_whole(*hour, values, mask(minutes), &mut entries);
         }
+        self.drop_totals(&checkpoint.dropped, &mut entries);
         self.bury(&mut entries);
         entries
     }
@@ -214,6 +215,14 @@ impl Book {
             self.whole_bytes += bytes;
             self.hours.insert(hour, Track { parts, whole_bytes: bytes, needed, ..Track::default() });
         }
+    }
+
+    /// Tombstones what holds nothing but a total that is no longer kept. One that a living commit entry still names
+    /// comes back with a restart, and is dropped again.
+    fn drop_totals(&self, dropped: &[Hour], entries: &mut Vec<Entry>) {
+        let untracked = dropped.iter().filter(|hour| !self.hours.contains_key(hour));
+        let key = |hour: &Hour| Key::Hour { stream: self.stream.clone(), hour: *hour, part: 0 };
+        entries.extend(untracked.map(|hour| Entry::tombstone(&key(hour))));
     }
 
     /// Tombstones the commit entries that no hour holds.

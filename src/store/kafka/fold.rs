@@ -177,6 +177,7 @@ impl Kept {
             delivered: Delivered::new(),
             hours: BTreeMap::new(),
             forgotten: Vec::new(),
+            dropped: Vec::new(),
             whole: BTreeMap::new(),
         };
         let mut book = Book::new(stream.clone());

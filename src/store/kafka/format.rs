@@ -246,6 +246,7 @@ pub fn decode_commit(value: &[u8]) -> Result<Checkpoint, Error> {
         delivered: read_delivered(&mut read)?,
         hours: read_totals(&mut read)?,
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     };
     read.end()?;

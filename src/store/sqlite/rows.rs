@@ -31,6 +31,10 @@ pub fn save(connection: &mut Connection, stream: &StreamKey, checkpoint: &Checkp
             append(&transaction, id, *minute, fingerprints)?;
         }
     }
+    for hour in &checkpoint.dropped {
+        let sql = "DELETE FROM hour WHERE stream = ?1 AND hour = ?2";
+        transaction.prepare_cached(sql)?.execute(params![id, hour])?;
+    }
     for (hour, total) in &checkpoint.hours {
         let sql = "INSERT OR REPLACE INTO hour (stream, hour, events, digest) VALUES (?1, ?2, ?3, ?4)";
         // SQLite's integers are signed: the same 64 bits.
@@ -107,6 +111,7 @@ pub fn load(connection: &Connection, stream: &StreamKey) -> Result<Option<Checkp
         delivered: delivered(&snapshot, id)?,
         hours: hours(&snapshot, id)?,
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     }))
 }

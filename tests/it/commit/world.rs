@@ -346,6 +346,7 @@ pub fn checkpoint(events: &[u64]) -> Checkpoint {
         delivered: BTreeMap::from([(1, events.to_vec())]),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::{Stage, assert_once, awkward};
+use super::{Stage, assert_once};
 use crate::kafka::unique;
+use crate::kill::awkward;
 use crate::process::{Home, emulate};
 use crate::random;
 

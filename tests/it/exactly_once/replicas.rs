@@ -8,8 +8,9 @@ use jumpstream::emulator::Options;
 use jumpstream::ledger::StreamKey;
 use jumpstream::store::kafka::Layout;
 
-use super::{Stage, assert_once, awkward};
+use super::{Stage, assert_once};
 use crate::kafka::unique;
+use crate::kill::awkward;
 use crate::process::{Home, Process, emulate, eventually};
 use crate::random;
 

@@ -1,7 +1,8 @@
 //! An owner that is frozen in the middle of a transaction, replaced, and woken.
 
-use super::{Stage, assert_once, awkward};
+use super::{Stage, assert_once};
 use crate::kafka::unique;
+use crate::kill::awkward;
 use crate::process::emulate;
 use crate::random;
 

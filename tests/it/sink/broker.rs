@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jumpstream::record::{Key, Reason, Record};
+use jumpstream::record::{Reason, Record};
 use jumpstream::sink::Sink as _;
 use jumpstream::sink::kafka::{KafkaSink, Mechanism, Password, Sasl, Settings, Tls, inspect};
 
@@ -13,16 +13,7 @@ use super::{DEADLINE, eventually, record, records};
 use crate::kafka::{Kafka, Listener, Message, PASSWORD, USER, unique};
 
 fn settings(kafka: &Kafka, listener: Listener, topic: &str) -> Settings {
-    Settings {
-        brokers: vec![kafka.bootstrap_of(listener)],
-        topic: topic.into(),
-        key: Key::Actor,
-        tls: None,
-        sasl: None,
-        properties: BTreeMap::new(),
-        ledger: None,
-        max_record_bytes: 16 << 20,
-    }
+    super::settings(&kafka.bootstrap_of(listener), topic)
 }
 
 fn sasl(mechanism: Mechanism, password: Password) -> Option<Sasl> {

@@ -30,16 +30,7 @@ fn cluster(partitions: i32) -> Cluster {
 }
 
 fn settings(cluster: &Cluster) -> Settings {
-    Settings {
-        brokers: cluster.bootstrap_servers().split(',').map(str::to_owned).collect(),
-        topic: TOPIC.into(),
-        key: Key::Actor,
-        tls: None,
-        sasl: None,
-        properties: BTreeMap::new(),
-        ledger: None,
-        max_record_bytes: 16 << 20,
-    }
+    super::settings(&cluster.bootstrap_servers(), TOPIC)
 }
 
 fn sink(cluster: &Cluster) -> Arc<KafkaSink> {

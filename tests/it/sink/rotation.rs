@@ -1,32 +1,17 @@
 //! Credentials that are replaced while all goes well: a new producer takes them up between two commits.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use jumpstream::record::Key;
 use jumpstream::sink::Sink as _;
 use jumpstream::sink::kafka::{
     KafkaSink, Lost, Mechanism, Outcome, Outgoing, Password, Sasl, Settings, Tls, Topics, Transactions,
 };
 
 use super::proxy::Proxy;
-use super::{DEADLINE, records};
+use super::{DEADLINE, records, settings};
 use crate::kafka::certificate::Certificates;
 use crate::kafka::{Kafka, Listener, unique};
-
-fn settings(broker: String, topic: &str) -> Settings {
-    Settings {
-        brokers: vec![broker],
-        topic: topic.into(),
-        key: Key::Actor,
-        tls: None,
-        sasl: None,
-        properties: BTreeMap::new(),
-        ledger: None,
-        max_record_bytes: 16 << 20,
-    }
-}
 
 fn sasl(user: &str, password: &Path) -> Option<Sasl> {
     let (username, password) = (user.to_owned(), Password::File(password.into()));
@@ -58,7 +43,7 @@ async fn a_replaced_password_is_taken_up_while_events_flow() {
     let password = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(password.path(), "first").unwrap();
     let proxy = Proxy::before(&kafka.bootstrap_of(Listener::Sasl)).await;
-    let settings = Settings { sasl: sasl(&user, password.path()), ..settings(proxy.address(), &topic) };
+    let settings = Settings { sasl: sasl(&user, password.path()), ..settings(&proxy.address(), &topic) };
     let sink = KafkaSink::new(settings).unwrap();
     let batch = records(0..10);
     assert_eq!(sink.deliver(&batch).await.unwrap(), []);
@@ -80,7 +65,7 @@ async fn a_replaced_certificate_is_taken_up_and_half_of_one_is_not() {
     let proxy = Proxy::blind(&kafka.bootstrap_of(Listener::MutualTls)).await;
     let tls =
         Tls { ca: Some(kafka.certificates().ca()), certificate: Some(certificate.clone()), key: Some(key.clone()) };
-    let sink = KafkaSink::new(Settings { tls: Some(tls), ..settings(proxy.address(), &topic) }).unwrap();
+    let sink = KafkaSink::new(Settings { tls: Some(tls), ..settings(&proxy.address(), &topic) }).unwrap();
     let batch = records(0..10);
     assert_eq!(sink.deliver(&batch).await.unwrap(), []);
     // A key that is not the certificate's: the old producer goes on.
@@ -113,7 +98,7 @@ async fn a_transactional_producer_gives_way_to_one_with_the_new_password() {
     let password = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(password.path(), "first").unwrap();
     let broker = kafka.bootstrap_of(Listener::Sasl);
-    let settings = Settings { sasl: sasl(&user, password.path()), ..settings(broker, &topic) };
+    let settings = Settings { sasl: sasl(&user, password.path()), ..settings(&broker, &topic) };
     let owner = Transactions::new(Topics::new(settings), unique("rotation"), vec![topic.clone()]).unwrap();
     owner.open(DEADLINE).await.unwrap();
     let commit = || owner.commit(1, |_| Outgoing::to(topic.as_str(), None, Some(b"event")));

@@ -7,25 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jumpstream::record::{Key, Reason};
+use jumpstream::record::Reason;
 use jumpstream::sink::kafka::{Lost, Outcome, Outgoing, Settings, Topics, Transactions};
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::DEADLINE;
+use super::{DEADLINE, settings};
 use crate::kafka::{Kafka, unique};
-
-fn settings(brokers: &str, topic: &str) -> Settings {
-    Settings {
-        brokers: vec![brokers.to_owned()],
-        topic: topic.into(),
-        key: Key::Actor,
-        tls: None,
-        sasl: None,
-        properties: BTreeMap::new(),
-        ledger: None,
-        max_record_bytes: 16 << 20,
-    }
-}
 
 /// The events' topic and the ledger's.
 struct Place {

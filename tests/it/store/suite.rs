@@ -26,6 +26,7 @@ pub(super) fn checkpoint(number: i64) -> Checkpoint {
         delivered: BTreeMap::from([(number / 7, vec![number as u64, u64::MAX]), (3, vec![(number as u64) << 32])]),
         hours: BTreeMap::from([(number / 20, HourTotal { events: number as u64, digest: Digest([number as u8; 32]) })]),
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     }
 }
@@ -36,6 +37,7 @@ pub(super) fn folded(saved: &[Checkpoint]) -> Option<Checkpoint> {
     let mut all = saved.next()?;
     saved.for_each(|later| all.fold(later));
     all.forgotten.clear();
+    all.dropped.clear();
     all.delivered.retain(|_, fingerprints| {
         fingerprints.sort_unstable();
         fingerprints.dedup();
@@ -54,9 +56,9 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
         prop::collection::vec(range(1_000), 0..5),
         delivered,
         prop::collection::btree_map(-2..6i64, total, 0..4),
-        prop::collection::vec(range(12), 0..2),
+        (prop::collection::vec(range(12), 0..2), prop::collection::vec(-2..6i64, 0..2)),
     )
-        .prop_map(|((key, first_run, start, edge), coverage, delivered, hours, forgotten)| Checkpoint {
+        .prop_map(|((key, first_run, start, edge), coverage, delivered, hours, (forgotten, dropped))| Checkpoint {
             key: FingerprintKey(key),
             first_run: Time::from_nanos(first_run),
             start: Time::from_nanos(start),
@@ -65,6 +67,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
             delivered,
             hours,
             forgotten,
+            dropped,
             whole: BTreeMap::new(),
         })
 }

@@ -29,6 +29,7 @@ fn quiet(now: Time) -> Checkpoint {
         delivered: BTreeMap::new(),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     }
 }

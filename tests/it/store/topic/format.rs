@@ -48,6 +48,7 @@ fn any_commit(rng: &mut Rng) -> Checkpoint {
         hours: delivered.keys().map(|minute| (hour_of(*minute), any_total(rng))).collect(),
         delivered,
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     }
 }
