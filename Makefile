@@ -34,7 +34,7 @@ check: ## formatting, lints, and the dependencies' licences, sources and known f
 fmt: ## formats the code
 	cargo fmt
 
-bench: ## measures throughput and memory (takes minutes; prints a table)
+bench: ## measures throughput, latency and memory (20 minutes; prints tables; scripts/bench runs single parts)
 	$(WITH_SERVICES) scripts/bench
 
 docs: ## the code's documentation: target/doc/jumpstream/index.html

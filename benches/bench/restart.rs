@@ -216,6 +216,8 @@ impl Feed {
             whole: due.iter().map(|hour| (*hour, whole(*hour))).collect(),
             delivered,
             forgotten: vec![forgotten],
+            // They are kept for longer than this ledger is.
+            dropped: Vec::new(),
         };
         for Entry { key, value } in self.book.entries(&checkpoint, now) {
             self.written += 1;
