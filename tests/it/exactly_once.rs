@@ -151,6 +151,11 @@ fn say(what: &str, tally: &Tally, uncommitted: usize) {
     );
 }
 
+/// The same, in several organizations: events, and faults, for a test that has other troubles than these.
+fn calm(organizations: u32, seed: u64) -> Options {
+    Options { organizations, events: 4_000, rate: 200.0, fault_share: 0.02, ..awkward(seed) }
+}
+
 /// Events keep coming, with every fault that passes by itself.
 fn awkward(seed: u64) -> Options {
     Options {

@@ -325,6 +325,8 @@ impl Work {
                 break lost;
             }
         };
+        // Whoever hears first that nothing can be committed any more does not hear why.
+        tracing::warn!(partition = self.number, "{lost}");
         waiting.close();
         while let Some(order) = waiting.recv().await {
             if let Order::Commit(submission) = order {

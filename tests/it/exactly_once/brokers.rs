@@ -1,16 +1,16 @@
 //! Three brokers: whichever dies, and be it all of them, two replicas go on and readers see each event once.
 
 use fastrand::Rng;
-use jumpstream::emulator::Options;
 
 use super::fleet::{Fleet, partition_of};
-use super::{PARTITIONS, Stage, assert_once, awkward, say};
+use super::{PARTITIONS, Stage, assert_once, calm, say};
 use crate::kafka::trio::{Coordinated, Trio};
 use crate::kafka::unique;
 use crate::process::emulate;
 use crate::random;
 
-/// Rounds in `make test` and in `make prove`; three brokers are killed in each, and then all at once.
+/// Rounds in `make test` and in `make prove`: in each both coordinators are killed, and then all at once; in the latter
+/// any one besides.
 const SAMPLE: usize = 1;
 const ALL: usize = 10;
 const LEDGER_PARTITIONS: u32 = 4;
@@ -22,7 +22,7 @@ async fn whichever_broker_of_three_dies_and_when_all_do_readers_see_each_event_o
         let mut rng = Rng::with_seed(seed);
         let stage = Stage::at(trio.bootstrap(), LEDGER_PARTITIONS);
         trio.create_topic(&stage.topic, PARTITIONS).await;
-        let emulator = emulate(Options { organizations: 6, rate: 200.0, fault_share: 0.02, ..awkward(seed) }).await;
+        let emulator = emulate(calm(6, seed)).await;
         let ids = emulator.organizations();
         let (account, group) = (format!(", organizations: [{}]", ids.join(", ")), unique("group"));
         let homes = (0..2).map(|_| stage.home(&emulator, &group, &account)).collect();
@@ -33,8 +33,10 @@ async fn whichever_broker_of_three_dies_and_when_all_do_readers_see_each_event_o
 
         let mut kills = 0;
         for _ in 0..if random::is_prove() { ALL } else { SAMPLE } {
-            let any = rng.i32(1..=3);
-            kill_one(&trio, &stage, any, None).await;
+            if random::is_prove() {
+                kill_one(&trio, &stage, rng.i32(1..=3), None).await;
+                kills += 1;
+            }
             let transactions = format!("{}-{}", stage.ledger, partition_of(&stage, rng.choice(&ids).unwrap()));
             for (what, name) in [(Coordinated::Transactions, &transactions), (Coordinated::Group, &group)] {
                 let node = trio.coordinator(what, name).await.unwrap();
@@ -42,7 +44,7 @@ async fn whichever_broker_of_three_dies_and_when_all_do_readers_see_each_event_o
             }
             kill_all(&trio, &mut fleet, &stage).await;
             fleet.until_all_owned().await;
-            kills += 6;
+            kills += 5;
         }
 
         let until = emulator.now();

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jumpstream::clock::{self, Time};
-use jumpstream::emulator::Options;
 
 use super::fleet::Fleet;
-use super::{Member, Stage, assert_once, awkward, say};
+use super::{Member, Stage, assert_once, calm, say};
 use crate::kafka::unique;
 use crate::process::{emulate, eventually};
 use crate::random;
@@ -24,7 +23,7 @@ const LEDGER_PARTITIONS: u32 = 4;
 async fn a_replica_cut_off_for_longer_than_every_timeout_commits_nothing_old_and_shares_again() {
     for seed in random::seeds(1, 1) {
         let Some(stage) = Stage::set("a replica cut off", LEDGER_PARTITIONS).await else { return };
-        let emulator = emulate(Options { organizations: 6, rate: 200.0, fault_share: 0.02, ..awkward(seed) }).await;
+        let emulator = emulate(calm(6, seed)).await;
         let ids = emulator.organizations();
         let (account, group) = (format!(", organizations: [{}]", ids.join(", ")), unique("group"));
         let proxy = Proxy::before(&stage.brokers).await;

@@ -1,9 +1,9 @@
 //! Topics of a template that we may not write to, or that are not there: a fallback takes their events, or their streams
 //! wait and no other does.
 
-use jumpstream::emulator::Options;
+use jumpstream::emulator::Emulator;
 
-use super::{Member, Stage, assert_once, awkward, say};
+use super::{Member, Stage, assert_once, calm, say};
 use crate::kafka::{ACLS, Kafka, Listener, PASSWORD, USER, unique};
 use crate::process::{Home, emulate};
 use crate::random;
@@ -18,14 +18,14 @@ struct Scene {
     stage: Stage,
     prefix: String,
     ids: Vec<String>,
-    emulator: jumpstream::emulator::Emulator,
+    emulator: Emulator,
 }
 
 impl Scene {
     async fn set(test: &str, seed: u64) -> Option<Scene> {
         let kafka = Kafka::own(test, ACLS).await?;
         let stage = Stage::at(kafka.bootstrap(), 1);
-        let emulator = emulate(Options { organizations: 4, rate: 200.0, fault_share: 0.02, ..awkward(seed) }).await;
+        let emulator = emulate(calm(4, seed)).await;
         Some(Scene { kafka, stage, prefix: unique("template"), ids: emulator.organizations(), emulator })
     }
 

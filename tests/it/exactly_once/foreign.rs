@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jumpstream::emulator::Options;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use super::fleet::{Fleet, partition_of};
-use super::{Stage, assert_once, awkward, say};
+use super::{Stage, assert_once, calm, say};
 use crate::kafka::{Kafka, Message, unique};
 use crate::process::emulate;
 use crate::random;
@@ -37,7 +36,7 @@ async fn a_foreign_transaction_on_a_ledger_holds_back_that_partition_alone_and_f
     for seed in random::seeds(1, 1) {
         let Some(kafka) = Kafka::shared("a foreign transaction on a ledger").await else { return };
         let stage = Stage::on(kafka, LEDGER_PARTITIONS).await;
-        let emulator = emulate(Options { organizations: 6, rate: 100.0, fault_share: 0.02, ..awkward(seed) }).await;
+        let emulator = emulate(calm(6, seed)).await;
         let ids = emulator.organizations();
         let account = format!(", organizations: [{}]", ids.join(", "));
         let partition = partition_of(&stage, &ids[0]);
@@ -114,7 +113,7 @@ async fn a_foreign_transaction_on_the_events_topic_holds_back_its_readers_and_no
         let Some(stage) = Stage::set("a foreign transaction on the events' topic", LEDGER_PARTITIONS).await else {
             return;
         };
-        let emulator = emulate(Options { organizations: 4, rate: 200.0, fault_share: 0.02, ..awkward(seed) }).await;
+        let emulator = emulate(calm(4, seed)).await;
         let account = format!(", organizations: [{}]", emulator.organizations().join(", "));
         // Open before anything of ours is there, and still when it is taken over.
         let foreigner = Foreigner::intrude(&stage.brokers, &stage.topic, 0, LONG).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jumpstream::clock;
 use jumpstream::emulator::Options;
 
-use super::{Stage, assert_once, awkward, say};
+use super::{Stage, assert_once, calm, say};
 use crate::kafka::{Kafka, unique};
 use crate::process::{emulate, eventually};
 use crate::random;
@@ -23,8 +23,7 @@ async fn a_broker_whose_disk_is_full_costs_no_event_and_repeats_none() {
     for seed in random::seeds(1, 1) {
         let Some(kafka) = Kafka::on_a_disk_of("a broker's full disk", DISK).await else { return };
         let stage = Stage::on(&kafka, 2).await;
-        let options =
-            Options { organizations: 3, rate: 300.0, fault_share: 0.02, incompressible: true, ..awkward(seed) };
+        let options = Options { rate: 300.0, incompressible: true, ..calm(3, seed) };
         let emulator = emulate(options).await;
         let account = format!(", organizations: [{}]", emulator.organizations().join(", "));
         let home = stage.home(&emulator, &unique("group"), &account);

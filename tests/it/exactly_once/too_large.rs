@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use jumpstream::emulator::{Emulator, Options};
+use jumpstream::emulator::Emulator;
 
-use super::{Member, PARTITIONS, Stage, assert_once, awkward, say};
+use super::{Member, PARTITIONS, Stage, assert_once, calm, say};
 use crate::kafka::reader::{self, View};
 use crate::kafka::{Kafka, Message, unique};
 use crate::process::{emulate, eventually, steer};
@@ -23,7 +23,7 @@ async fn what_a_lowered_limit_refuses_is_a_dead_letter_once_and_all_else_goes_on
         let stage = Stage::on(kafka, 2).await;
         let dead = unique("dead");
         kafka.create_topic(&dead, PARTITIONS, &[]).await;
-        let emulator = emulate(Options { organizations: 4, rate: 200.0, fault_share: 0.02, ..awkward(seed) }).await;
+        let emulator = emulate(calm(4, seed)).await;
         let ids = emulator.organizations();
         let (account, more) =
             (format!(", organizations: [{}]", ids.join(", ")), format!("dead_letter: {{topic: {dead}}}\n"));
