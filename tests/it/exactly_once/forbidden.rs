@@ -112,7 +112,8 @@ async fn a_forbidden_or_missing_topic_without_a_fallback_holds_back_its_own_stre
         process.ready().await;
         stage.flows_in(&topics[1], |_| true).await;
 
-        for _ in 0..if random::is_prove() { ALL } else { SAMPLE } {
+        let denials = if random::is_prove() { ALL } else { SAMPLE };
+        for _ in 0..denials {
             kafka.deny_write(&topics[0]).await;
             process.degraded(&format!("refuse topic {}", topics[0])).await;
             let held = stage.visible(&topics[0]).await.len();
@@ -125,7 +126,11 @@ async fn a_forbidden_or_missing_topic_without_a_fallback_holds_back_its_own_stre
             stage.flows_in(&topics[0], |_| true).await;
             process.ready().await;
         }
-        assert_eq!(process.count("given up"), 0, "{}", process.log());
+        // A transaction in the midst of which a right is withdrawn may cost its producer, and so a take-over; what waits
+        // for the right costs none.
+        let anew = process.count("given up");
+        println!("{denials} denials, the partition taken over anew {anew} times");
+        assert!(anew <= denials, "{}", process.log());
         let until = scene.emulator.now();
         process.stop().await;
         home.catch_up().await;
