@@ -3,7 +3,10 @@
 //!
 //! A reader of everything sees more, which shows that the test bit: transactions were aborted.
 
+mod format;
 mod kill;
+mod rebuild;
+mod remade;
 mod replicas;
 mod token;
 mod zombie;
