@@ -178,9 +178,9 @@ impl Home {
     }
 
     /// Another command with the configuration, as [`Self::start_failing`].
-    pub fn command_failing(&self, command: &[&str], point: &str) -> Process {
+    pub fn command_failing(&self, command: &[&str], point: &str, count: u32) -> Process {
         let command = [command, &["--config", "c.yaml"]].concat();
-        self.spawn(Stdio::null(), &command, Some(format!("{point}:1:{}", self.path("go").display())))
+        self.spawn(Stdio::null(), &command, Some(format!("{point}:{count}:{}", self.path("go").display())))
     }
 
     /// Runs another command with the configuration to its end: its exit code, and what it wrote to standard output and

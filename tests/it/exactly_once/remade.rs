@@ -4,12 +4,13 @@ use jumpstream::emulator::{Emulator, Options};
 
 use super::{PARTITIONS, Stage};
 use crate::kafka::unique;
-use crate::process::{emulate, eventually, insert};
+use crate::process::{Process, emulate, eventually, insert};
 
 /// Events that the API shows from now on, by their texts; four seconds old, which every poll looks back over.
 async fn happen(emulator: &Emulator, kind: &str, count: usize) -> Vec<String> {
     let at = emulator.now() - jiff::SignedDuration::from_secs(4);
-    let text = |number| format!(r#"{{"id":"{kind}-{number}","timestamp":"{at}","service":"sso"}}"#);
+    // Many actors, so that each partition gets some.
+    let text = |number| format!(r#"{{"id":"{kind}-{number}","timestamp":"{at}","initiated_by":{{"id":"{number}"}}}}"#);
     let events: Vec<String> = (0..count).map(text).collect();
     insert(emulator, events.clone()).await;
     events
@@ -50,14 +51,19 @@ async fn a_topic_made_again_gets_what_comes_after_exactly_once() {
     holds(&stage, after).await;
 
     // Between two events, too fast for anybody to see it.
+    let said = |process: &Process| process.count(&stage.topic) + process.count("given up");
+    let mut before = said(&process);
     for round in 0..3 {
         stage.kafka.delete_topic(&stage.topic).await;
         stage.kafka.create_topic(&stage.topic, PARTITIONS, &[]).await;
         let events = happen(&emulator, &format!("at once {round}"), 100).await;
         holds(&stage, events).await;
+        // Or it was met while it was absent.
+        let now = said(&process);
+        assert!(now > before, "nothing was said of it:\n{}", process.log());
+        before = now;
     }
-    let log = process.stop().await;
-    println!("{log}");
+    process.stop().await;
     let kept = committed(&stage).await;
     home.catch_up().await;
     assert_eq!(committed(&stage).await, kept, "what was committed before came again");
