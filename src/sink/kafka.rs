@@ -33,6 +33,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::record::destination::Destination;
 use crate::record::{DeadLetter, Instants, Key, Record};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
+pub use config::TRANSACTION_TIMEOUT;
 pub use inspect::{Inspection, Topic, inspect};
 pub use line::Outgoing;
 use publisher::Publisher;

@@ -12,7 +12,8 @@
 //! # Invariants
 //! Nothing is asked of the API for a stream before its owner has read its own entry: what was committed before it is in
 //! the ledger, and nothing can be committed behind it by another. An owner whose commit has no known outcome is given
-//! up: only the topic knows. Never deletes a topic, never changes one that is there.
+//! up: only the topic knows. Never deletes a topic, never changes one that is there. A topic that was lost is made
+//! again by [`rebuild`], and only while nobody owns any of it.
 
 pub mod book;
 pub mod fold;
@@ -20,12 +21,13 @@ pub mod format;
 mod group;
 mod partition;
 mod reading;
+pub mod rebuild;
 mod topic;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::sink::kafka::{Settings, Topics, Transactions};
+use crate::sink::kafka::{Settings, TRANSACTION_TIMEOUT, Topics, Transactions};
 use crate::store::Error;
 pub use format::Layout;
 use format::Owner;
@@ -135,11 +137,16 @@ impl Ledgers {
     }
 
     fn producer(&self, id: &str) -> Result<Arc<Transactions>, Error> {
+        self.producer_lasting(id, TRANSACTION_TIMEOUT)
+    }
+
+    /// Of transactions that may be open for so long.
+    fn producer_lasting(&self, id: &str, timeout: Duration) -> Result<Arc<Transactions>, Error> {
         let events = self.options.settings.topic.known().map(str::to_owned);
         let usual = [events, Some(self.options.topic.clone()), self.options.dead_letters.clone()];
         let producer = Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
             .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })?;
-        let producer = Arc::new(producer);
+        let producer = Arc::new(producer.lasting(timeout));
         let mut producers = self.producers();
         producers.retain(|producer| producer.strong_count() > 0);
         producers.push(Arc::downgrade(&producer));

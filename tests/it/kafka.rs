@@ -21,6 +21,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::Metadata;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::OnceCell;
 
 use self::certificate::Certificates;
@@ -205,6 +206,13 @@ impl Kafka {
         let results = self.admin().delete_topics(&[name], &AdminOptions::new()).await.unwrap();
         results[0].as_ref().unwrap();
         self.await_metadata("the topic is gone", |all| all.topics().iter().all(|each| each.name() != name)).await;
+    }
+
+    /// Deletes the first records of a partition, up to `offset`, as retention does.
+    pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+        let mut until = TopicPartitionList::new();
+        until.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+        self.admin().delete_records(&until, &AdminOptions::new()).await.unwrap();
     }
 
     /// All that a consumer with `read_committed` gets of a topic, by partition and offset.

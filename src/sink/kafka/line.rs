@@ -129,7 +129,10 @@ impl Line {
             tokio::select! {
                 biased;
                 // The context leaves no flight unanswered.
-                failures = &mut answer => return failures.unwrap_or_default(),
+                failures = &mut answer => {
+                    self.tell_of_new_topics();
+                    return failures.unwrap_or_default();
+                }
                 () = look => {}
             }
         }
@@ -166,6 +169,15 @@ impl Line {
                     return Err(HELD);
                 }
             }
+        }
+    }
+
+    fn tell_of_new_topics(&self) {
+        for topic in self.context.begun_anew() {
+            tracing::warn!(
+                "topic {topic} was made again, or its leader lost records: what was acknowledged before is gone with it \
+                 and is not sent again; what comes from now on is in it"
+            );
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Transactions {
     id: String,
     topics: Arc<Topics>,
     usual: Vec<String>,
+    /// How long a transaction may be open.
+    timeout: Duration,
     /// Taken out while a transaction is open, so that what a dropped commit leaves behind is used by nobody.
     line: Mutex<Option<Arc<Line>>>,
     trouble: Trouble,
@@ -63,10 +65,7 @@ pub enum Attempt {
 /// This producer is of no use any more. Whether its last transaction was committed, only the ledger knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    #[error(
-        "another owner has the transactional id {id}, or the brokers ended a transaction of it that took over {} s",
-        TRANSACTION_TIMEOUT.as_secs()
-    )]
+    #[error("another owner has the transactional id {id}, or the brokers ended a transaction of it that took too long")]
     Fenced { id: String },
     /// [`Transactions::open`] did not come through in time. Nothing was begun.
     #[error("no transactional producer {id} so far: {why}")]
@@ -80,9 +79,14 @@ impl Transactions {
     /// batch is made larger than they take.
     pub fn new(topics: Arc<Topics>, id: impl Into<String>, usual: Vec<String>) -> Result<Transactions, Error> {
         let id = id.into();
-        config::transactional(topics.settings(), config::BATCH_BYTES, &id)?;
+        config::transactional(topics.settings(), config::BATCH_BYTES, &id, TRANSACTION_TIMEOUT)?;
         let trouble = Trouble::new(format!("kafka transactions {id}"));
-        Ok(Transactions { id, topics, usual, line: Mutex::default(), trouble })
+        Ok(Transactions { id, topics, usual, timeout: TRANSACTION_TIMEOUT, line: Mutex::default(), trouble })
+    }
+
+    /// The same, whose transactions may be open for so long; the brokers' `transaction.max.timeout.ms` bounds it.
+    pub fn lasting(self, timeout: Duration) -> Transactions {
+        Transactions { timeout, ..self }
     }
 
     /// What it is waiting for at this moment; none when all is well.
@@ -191,7 +195,7 @@ impl Transactions {
     }
 
     fn make(&self, batch_bytes: u64) -> Result<Line, String> {
-        let config = config::transactional(self.topics.settings(), batch_bytes, &self.id);
+        let config = config::transactional(self.topics.settings(), batch_bytes, &self.id, self.timeout);
         Line::open(&self.topics, &config.map_err(|fault| fault.to_string())?, batch_bytes)
     }
 
@@ -217,13 +221,13 @@ impl Transactions {
             match fate(Step::Init, said) {
                 Fate::Fenced => return Err(self.fenced()),
                 Fate::Ask if clock::uptime() < deadline && !renewable(&line).await => {
-                    match init_words(&self.id, said.code) {
+                    match init_words(&self.id, self.timeout, said.code) {
                         Some(text) => wait.until(text),
                         None => doubt.look(self, &line, wait).await,
                     }
                 }
                 _ => {
-                    let text = init_words(&self.id, said.code).or_else(|| self.heard(&line)).or(unlearnt);
+                    let text = init_words(&self.id, self.timeout, said.code).or_else(|| self.heard(&line)).or(unlearnt);
                     return Ok(Err(text.unwrap_or_else(|| self.words(said.code, &words))));
                 }
             }

@@ -41,7 +41,9 @@ pub enum Error {
         "the ledger of {stream} stands in partition {partition} and belongs to {belongs}: this is not the topic that jumpstream wrote"
     )]
     Misplaced { partition: u32, stream: StreamKey, belongs: u32 },
-    #[error("partition {partition} holds ledgers and does not say in which format: its first entry is gone")]
+    #[error(
+        "partition {partition} holds ledgers and does not say in which format: its first entry is gone; give back the topic as it was, or stop every replica, delete it and make it again with `jumpstream state rebuild`"
+    )]
     NoFormat { partition: u32 },
     #[error("the ledger of {stream} is not whole: commit {wanted} or a later one is gone from partition {partition}")]
     NoHead { partition: u32, stream: StreamKey, wanted: u64 },

@@ -132,7 +132,7 @@ impl Way<'_> {
     }
 }
 
-fn entry<'a>(topic: &'a str, partition: u32, entry: &'a Entry) -> Outgoing<'a> {
+pub(super) fn entry<'a>(topic: &'a str, partition: u32, entry: &'a Entry) -> Outgoing<'a> {
     let outgoing = Outgoing::to(topic, Some(&entry.key), entry.value.as_deref());
     Outgoing { partition: Some(partition as i32), ..outgoing }
 }
