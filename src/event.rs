@@ -62,8 +62,8 @@ impl Fields {
     pub fn read(input: &[u8]) -> Result<(Fields, usize), Error> {
         let mut found: [Option<Range<usize>>; 6] = Default::default();
         let [id, event_type, service, timestamp, organization, initiated_by] = &mut found;
-        let end = Walk::new(input).object(|key, value| {
-            let place = match &key[..] {
+        let end = Walk::new(input).object(|entry| {
+            let place = match &entry.key()[..] {
                 b"id" => &mut *id,
                 b"event_type" => &mut *event_type,
                 b"service" => &mut *service,
@@ -72,7 +72,7 @@ impl Fields {
                 b"initiated_by" => &mut *initiated_by,
                 _ => return,
             };
-            *place = Some(value);
+            *place = Some(entry.value);
         })?;
         let [id, event_type, service, timestamp, organization, initiated_by] =
             found.map(|value| value.map_or(Text::Absent, |value| Text::of(value, input)));
@@ -89,9 +89,9 @@ impl Fields {
 fn actor(input: &[u8], place: Range<usize>) -> Text {
     let (mut id, mut username) = (Text::Absent, Text::Absent);
     let offset = place.start;
-    let walked = Walk::new(&input[place]).object(|key, value| {
-        let value = value.start + offset..value.end + offset;
-        match &key[..] {
+    let walked = Walk::new(&input[place]).object(|entry| {
+        let value = entry.value.start + offset..entry.value.end + offset;
+        match &entry.key()[..] {
             b"id" => id = Text::of(value, input),
             b"username" => username = Text::of(value, input),
             _ => {}
@@ -255,7 +255,7 @@ type Entry<'a> = (Cow<'a, [u8]>, Range<usize>);
 /// An object's entries by their keys; of a key that stands several times, the last. None where it is no object.
 fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(32);
-    Walk::new(object).object(|key, value| entries.push((key.clone(), value))).ok()?;
+    Walk::new(object).object(|entry| entries.push((entry.key(), entry.value))).ok()?;
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries.dedup_by(|(key, value), (kept, last)| {
         let again = key == kept;

@@ -3,8 +3,12 @@
 //! Checks the grammar but not the encoding: strings that are no UTF-8, lone surrogates and numbers that fit no
 //! machine type pass. Uses no recursion, so depth costs a bit a level and never the stack.
 
+mod mask;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+use mask::BLOCK;
 
 /// Why the walk ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,14 +32,29 @@ pub(super) struct Walk<'a> {
     at: usize,
     /// Whether an escape was passed since this was last cleared.
     escaped: bool,
-    /// Which block of the input `stops` describes.
+    /// Where the block of the input begins that `stops` describes.
     block: usize,
     stops: u64,
 }
 
-/// Strings are searched by blocks of so many bytes, each looked at once. An event's strings are so short that a
-/// search for each alone would cost more than what it finds.
-const BLOCK: usize = 64;
+/// What an object holds.
+pub(super) struct Entry<'a> {
+    /// As it is written, without its quotes.
+    key: &'a [u8],
+    key_escaped: bool,
+    /// Where the value lies.
+    pub value: Range<usize>,
+    /// Whether the value holds an escape.
+    pub escaped: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// The key as it is meant; one that can't be decoded stays as it is written.
+    #[inline(always)]
+    pub fn key(&self) -> Cow<'a, [u8]> {
+        if self.key_escaped { unescaped(self.key) } else { Cow::Borrowed(self.key) }
+    }
+}
 
 /// What stood at the place instead of what was expected: a word small enough to travel in registers, since
 /// every step gives one.
@@ -43,12 +62,13 @@ type Step<T> = Result<T, &'static str>;
 
 impl<'a> Walk<'a> {
     pub(super) fn new(input: &'a [u8]) -> Walk<'a> {
-        Walk { input, at: 0, escaped: false, block: usize::MAX, stops: 0 }
+        let (block, stops) = look(input, 0);
+        Walk { input, at: 0, escaped: false, block, stops }
     }
 
     /// Walks one object and shows each entry: the key, and the value's place.
     /// Gives the number of bytes read.
-    pub(super) fn object(mut self, entry: impl FnMut(&Cow<'a, [u8]>, Range<usize>)) -> Result<usize, Error> {
+    pub(super) fn object(mut self, entry: impl FnMut(Entry<'a>)) -> Result<usize, Error> {
         let walked = self.entries(entry);
         self.end(walked)
     }
@@ -67,28 +87,31 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline(always)]
     fn values(&mut self, mut value: impl FnMut(Range<usize>)) -> Step<()> {
         self.expect(b'[', "[")?;
-        if self.token() == b']' {
+        let mut token = self.token();
+        if token == b']' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            self.token();
             let from = self.at;
-            self.value()?;
+            self.value(token)?;
             value(from..self.at);
             match self.token() {
                 b',' => self.at += 1,
                 b']' => break,
                 _ => return Err(", or ]"),
             }
+            token = self.token();
         }
         self.at += 1;
         Ok(())
     }
 
-    fn entries(&mut self, mut entry: impl FnMut(&Cow<'a, [u8]>, Range<usize>)) -> Step<()> {
+    #[inline(always)]
+    fn entries(&mut self, mut entry: impl FnMut(Entry<'a>)) -> Step<()> {
         self.expect(b'{', "{")?;
         if self.token() == b'}' {
             self.at += 1;
@@ -97,11 +120,11 @@ impl<'a> Walk<'a> {
         loop {
             self.escaped = false;
             let key = self.key()?;
-            let key = if self.escaped { unescaped(key) } else { Cow::Borrowed(key) };
-            self.token();
+            let key_escaped = std::mem::take(&mut self.escaped);
+            let token = self.token();
             let from = self.at;
-            self.value()?;
-            entry(&key, from..self.at);
+            self.value(token)?;
+            entry(Entry { key, key_escaped, value: from..self.at, escaped: self.escaped });
             match self.token() {
                 b',' => self.at += 1,
                 b'}' => break,
@@ -123,78 +146,98 @@ impl<'a> Walk<'a> {
         Ok(key)
     }
 
-    /// Passes over one value of any type and depth.
+    /// Passes over one value of any type and depth, which begins with `token`.
     #[inline(always)]
-    fn value(&mut self) -> Step<()> {
-        if self.token() == b'"' {
-            self.at += 1;
-            return self.string();
+    fn value(&mut self, token: u8) -> Step<()> {
+        match token {
+            b'"' => {
+                self.at += 1;
+                self.string()
+            }
+            b'{' | b'[' => self.nested(token),
+            _ => self.scalar(token),
         }
+    }
+
+    /// An object or array, which begins with `token`.
+    #[inline(always)]
+    fn nested(&mut self, mut token: u8) -> Step<()> {
         let (mut open, mut outer) = (Nesting::default(), Vec::new());
         loop {
-            match self.token() {
+            match token {
                 b'"' => {
                     self.at += 1;
                     self.string()?;
                 }
-                bracket @ (b'{' | b'[') => {
-                    let is_object = bracket == b'{';
+                b'{' => {
                     self.at += 1;
-                    if self.token() == if is_object { b'}' } else { b']' } {
-                        self.at += 1;
-                    } else {
-                        open.push(is_object, &mut outer);
-                        if is_object {
-                            self.key()?;
-                        }
+                    token = self.token();
+                    if token != b'}' {
+                        open.push(true, &mut outer);
+                        self.key()?;
+                        token = self.token();
                         continue;
                     }
-                }
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                b'-' | b'0'..=b'9' => self.number()?,
-                _ => return Err("a value"),
-            }
-            if self.close(&mut open, &mut outer)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Behind a value: closes what ends here. True when nothing is open any more, false when a value follows.
-    #[inline(always)]
-    fn close(&mut self, open: &mut Nesting, outer: &mut Vec<u64>) -> Step<bool> {
-        while let Some(is_object) = open.innermost() {
-            match self.token() {
-                b',' => {
                     self.at += 1;
+                }
+                b'[' => {
+                    self.at += 1;
+                    token = self.token();
+                    if token != b']' {
+                        open.push(false, &mut outer);
+                        continue;
+                    }
+                    self.at += 1;
+                }
+                _ => self.scalar(token)?,
+            }
+            while let Some(is_object) = open.innermost() {
+                let behind = self.token();
+                self.at += 1;
+                if behind == b',' {
                     if is_object {
                         self.key()?;
                     }
-                    return Ok(false);
+                    break;
                 }
-                b'}' if is_object => open.pop(outer),
-                b']' if !is_object => open.pop(outer),
-                _ => return Err("a comma or the closing bracket"),
+                if behind != if is_object { b'}' } else { b']' } {
+                    self.at -= 1;
+                    return Err("a comma or the closing bracket");
+                }
+                open.pop(&mut outer);
             }
-            self.at += 1;
+            if open.innermost().is_none() {
+                return Ok(());
+            }
+            token = self.token();
         }
-        Ok(true)
+    }
+
+    #[inline(always)]
+    fn scalar(&mut self, token: u8) -> Step<()> {
+        match token {
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => Err("a value"),
+        }
     }
 
     /// The next byte that is no white space.
     #[inline(always)]
     fn token(&mut self) -> u8 {
-        while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
+        let byte = self.byte();
+        if byte > b' ' {
+            return byte;
         }
+        self.at = behind_blanks(self.input, self.at);
         self.byte()
     }
 
     #[inline(always)]
     fn expect(&mut self, token: u8, expected: &'static str) -> Step<()> {
-        if self.token() != token {
+        if self.byte() != token && self.token() != token {
             return Err(expected);
         }
         self.at += 1;
@@ -220,19 +263,14 @@ impl<'a> Walk<'a> {
     /// To the next quote, backslash or control character, or to the end.
     #[inline(always)]
     fn skip_plain(&mut self) {
-        while self.at < self.input.len() {
-            if self.block != self.at / BLOCK {
-                self.block = self.at / BLOCK;
-                self.stops = look(self.input, self.block);
-            }
-            let ahead = self.stops >> (self.at % BLOCK);
-            if ahead != 0 {
-                self.at += ahead.trailing_zeros() as usize;
-                return;
-            }
-            self.at = (self.block + 1) * BLOCK;
+        let passed = self.at - self.block;
+        let ahead = if passed < BLOCK { self.stops >> passed } else { 0 };
+        if ahead != 0 {
+            self.at += ahead.trailing_zeros() as usize;
+        } else {
+            (self.block, self.stops) = look(self.input, self.at.max(self.block + BLOCK));
+            self.at = self.block + self.stops.trailing_zeros() as usize;
         }
-        self.at = self.input.len();
     }
 
     /// At a backslash. Told the place and telling the next one, so that the walk stays in registers.
@@ -245,14 +283,14 @@ impl<'a> Walk<'a> {
     }
 
     #[inline(always)]
-    fn literal(&mut self, word: &[u8]) -> Step<()> {
-        for letter in word {
-            if self.byte() != *letter {
-                return Err("true, false or null");
-            }
-            self.at += 1;
-        }
-        Ok(())
+    fn literal<const LENGTH: usize>(&mut self, word: &[u8; LENGTH]) -> Step<()> {
+        let rest = &self.input[self.at..];
+        let same = match rest.first_chunk::<LENGTH>() {
+            Some(written) if written == word => LENGTH,
+            _ => rest.iter().zip(word).take_while(|(written, letter)| written == letter).count(),
+        };
+        self.at += same;
+        if same == LENGTH { Ok(()) } else { Err("true, false or null") }
     }
 
     #[inline(always)]
@@ -318,33 +356,31 @@ fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
     serde_json::from_slice::<String>(&quoted).map_or(Cow::Borrowed(key), |key| Cow::Owned(key.into_bytes()))
 }
 
-/// What a block of the input, the last one filled up with spaces, holds that ends a string.
+/// Behind the white space at `at`.
 #[inline(never)]
-fn look(input: &[u8], block: usize) -> u64 {
-    let rest = &input[block * BLOCK..];
-    if let Some(whole) = rest.first_chunk() {
-        return stops(whole);
-    }
-    let mut padded = [b' '; BLOCK];
-    padded[..rest.len()].copy_from_slice(rest);
-    stops(&padded)
+fn behind_blanks(input: &[u8], at: usize) -> usize {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+    input[at..].iter().position(|byte| !blank(byte)).map_or(input.len(), |blanks| at + blanks)
 }
 
-/// A bit for each byte that ends a run of plain ones in a string: quote, backslash, control character.
-///
-/// Written so that the compiler makes vector instructions of the first loop, on every kind of processor.
-#[inline]
-fn stops(block: &[u8; BLOCK]) -> u64 {
-    let mut flags = [0u8; BLOCK];
-    for (flag, byte) in flags.iter_mut().zip(block) {
-        *flag = u8::from((*byte == b'"') | (*byte == b'\\') | (*byte < 0x20));
+/// The first block from `from` on that holds what ends a string, and where it does. The end of the input does too.
+#[inline(never)]
+fn look(input: &[u8], mut from: usize) -> (usize, u64) {
+    loop {
+        let rest = &input[from..];
+        let stops = match rest.first_chunk() {
+            Some(whole) => mask::stops(whole),
+            None => {
+                let mut padded = [0; BLOCK];
+                padded[..rest.len()].copy_from_slice(rest);
+                mask::stops(&padded)
+            }
+        };
+        if stops != 0 {
+            return (from, stops);
+        }
+        from += BLOCK;
     }
-    let (words, _) = flags.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |bits, (at, word)| {
-        // The product gathers eight flags, one a byte, in the highest byte.
-        let eight = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits | eight << (8 * at)
-    })
 }
 
 /// Which brackets are open, a bit each: set for an object.
