@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::clock::Time;
 pub use json::Error;
-use json::Walk;
+use json::{Value, Walk};
 
 /// An event as the API sent it.
 #[derive(Debug, Clone)]
@@ -41,7 +41,6 @@ enum Text {
     Absent,
     Span(u32, u32),
     Owned(Box<str>),
-    Object(u32, u32),
 }
 
 /// A field that is text.
@@ -60,59 +59,56 @@ impl Fields {
     /// Gives the fields and the number of bytes the object takes. An error whose `is_eof()` is true means that
     /// the object goes on behind `input`; any other that it is no JSON object.
     pub fn read(input: &[u8]) -> Result<(Fields, usize), Error> {
-        let mut found: [Option<Range<usize>>; 6] = Default::default();
-        let [id, event_type, service, timestamp, organization, initiated_by] = &mut found;
-        let end = Walk::new(input).object(|entry| {
-            let place = match &entry.key()[..] {
-                b"id" => &mut *id,
-                b"event_type" => &mut *event_type,
-                b"service" => &mut *service,
-                b"timestamp" => &mut *timestamp,
-                b"organization" => &mut *organization,
-                b"initiated_by" => &mut *initiated_by,
-                _ => return,
-            };
-            *place = Some(entry.value);
+        let mut texts: [Text; 5] = Default::default();
+        let mut actor = Text::Absent;
+        let end = Walk::new(input).object(|walk, key| {
+            let place = key.place(&["id", "event_type", "service", "timestamp", "organization", "initiated_by"]);
+            if place == Some(5) && walk.token() == b'{' {
+                actor = actor_of(walk, input)?;
+                return Ok(());
+            }
+            let value = walk.value()?;
+            match place {
+                Some(5) => actor = Text::Absent,
+                Some(place) => texts[place] = Text::of(value, input),
+                None => {}
+            }
+            Ok(())
         })?;
-        let [id, event_type, service, timestamp, organization, initiated_by] =
-            found.map(|value| value.map_or(Text::Absent, |value| Text::of(value, input)));
+        let [id, event_type, service, timestamp, organization] = texts;
         let time = timestamp.read(input).and_then(Time::parse);
-        let actor = match initiated_by {
-            Text::Object(from, to) => actor(input, from as usize..to as usize),
-            _ => Text::Absent,
-        };
         Ok((Fields { id, event_type, service, timestamp, organization, actor, time }, end))
     }
 }
 
-/// `id` of the object at `place`, else its `username`.
-fn actor(input: &[u8], place: Range<usize>) -> Text {
-    let (mut id, mut username) = (Text::Absent, Text::Absent);
-    let offset = place.start;
-    let walked = Walk::new(&input[place]).object(|entry| {
-        let value = entry.value.start + offset..entry.value.end + offset;
-        match &entry.key()[..] {
-            b"id" => id = Text::of(value, input),
-            b"username" => username = Text::of(value, input),
-            _ => {}
+/// `id` of the object at this place, else its `username`.
+#[inline(always)]
+fn actor_of<'a>(walk: &mut Walk<'a>, input: &'a [u8]) -> Result<Text, &'static str> {
+    let mut texts: [Text; 2] = Default::default();
+    walk.entries(|walk, key| {
+        let value = walk.value()?;
+        if let Some(place) = key.place(&["id", "username"]) {
+            texts[place] = Text::of(value, input);
         }
-    });
-    match (walked, id) {
-        (Ok(_), id @ (Text::Span(..) | Text::Owned(_))) => id,
-        (Ok(_), _) if !matches!(username, Text::Object(..)) => username,
+        Ok(())
+    })?;
+    let [id, username] = texts;
+    Ok(match (id, username) {
+        (id @ (Text::Span(..) | Text::Owned(_)), _) => id,
+        (_, username @ (Text::Span(..) | Text::Owned(_))) => username,
         _ => Text::Absent,
-    }
+    })
 }
 
 impl Text {
-    /// What stands at `place`: absent where it is no string and no object, or a string that is no UTF-8.
-    fn of(place: Range<usize>, input: &[u8]) -> Text {
-        let value = &input[place.clone()];
-        let (Ok(from), Ok(to)) = (u32::try_from(place.start), u32::try_from(place.end)) else { return Text::Absent };
-        match value {
-            [b'{', ..] => Text::Object(from, to),
-            [b'"', inner @ .., b'"'] if inner.contains(&b'\\') => {
-                serde_json::from_slice::<Box<str>>(value).map_or(Text::Absent, Text::Owned)
+    /// What a value is: absent where it is no string, or a string that is no UTF-8.
+    #[inline(never)]
+    fn of(value: Value, input: &[u8]) -> Text {
+        let Range { start, end } = value.place;
+        let (Ok(from), Ok(to)) = (u32::try_from(start), u32::try_from(end)) else { return Text::Absent };
+        match &input[start..end] {
+            text @ [b'"', .., b'"'] if value.escaped => {
+                serde_json::from_slice::<Box<str>>(text).map_or(Text::Absent, Text::Owned)
             }
             // Nearly all are ASCII, which is found out faster than what else UTF-8 might be.
             [b'"', inner @ .., b'"'] if inner.is_ascii() || std::str::from_utf8(inner).is_ok() => {
@@ -130,7 +126,7 @@ impl Text {
     /// find it out again, which costs more than what they do.
     fn raw<'a>(&'a self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         match self {
-            Text::Absent | Text::Object(..) => None,
+            Text::Absent => None,
             Text::Span(from, to) => Some(&bytes[*from as usize..*to as usize]),
             Text::Owned(text) => Some(text.as_bytes()),
         }
@@ -255,7 +251,11 @@ type Entry<'a> = (Cow<'a, [u8]>, Range<usize>);
 /// An object's entries by their keys; of a key that stands several times, the last. None where it is no object.
 fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(32);
-    Walk::new(object).object(|entry| entries.push((entry.key(), entry.value))).ok()?;
+    let walked = Walk::new(object).object(|walk, key| {
+        entries.push((key.text(), walk.value()?.place));
+        Ok(())
+    });
+    walked.ok()?;
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries.dedup_by(|(key, value), (kept, last)| {
         let again = key == kept;

@@ -37,23 +37,31 @@ pub(super) struct Walk<'a> {
     stops: u64,
 }
 
-/// What an object holds.
-pub(super) struct Entry<'a> {
-    /// As it is written, without its quotes.
-    key: &'a [u8],
-    key_escaped: bool,
-    /// Where the value lies.
-    pub value: Range<usize>,
-    /// Whether the value holds an escape.
-    pub escaped: bool,
+/// A key of an object.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    /// Without its quotes.
+    written: &'a [u8],
+    escaped: bool,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> Key<'a> {
     /// The key as it is meant; one that can't be decoded stays as it is written.
-    #[inline(always)]
-    pub fn key(&self) -> Cow<'a, [u8]> {
-        if self.key_escaped { unescaped(self.key) } else { Cow::Borrowed(self.key) }
+    pub fn text(self) -> Cow<'a, [u8]> {
+        if self.escaped { unescaped(self.written) } else { Cow::Borrowed(self.written) }
     }
+
+    /// Which of `names` it is.
+    #[inline(always)]
+    pub fn place(self, names: &[&str]) -> Option<usize> {
+        if self.escaped { place_of_escaped(self.written, names) } else { place(self.written, names) }
+    }
+}
+
+/// A value: where it lies, and whether it holds an escape.
+pub(super) struct Value {
+    pub place: Range<usize>,
+    pub escaped: bool,
 }
 
 /// What stood at the place instead of what was expected: a word small enough to travel in registers, since
@@ -66,9 +74,10 @@ impl<'a> Walk<'a> {
         Walk { input, at: 0, escaped: false, block, stops }
     }
 
-    /// Walks one object and shows each entry: the key, and the value's place.
+    /// Walks one object and stops at each value for `entry`, which is told the key and has to pass the value.
     /// Gives the number of bytes read.
-    pub(super) fn object(mut self, entry: impl FnMut(Entry<'a>)) -> Result<usize, Error> {
+    #[inline(always)]
+    pub(super) fn object(mut self, entry: impl FnMut(&mut Walk<'a>, Key<'a>) -> Step<()>) -> Result<usize, Error> {
         let walked = self.entries(entry);
         self.end(walked)
     }
@@ -87,31 +96,27 @@ impl<'a> Walk<'a> {
         }
     }
 
-    #[inline(always)]
-    fn values(&mut self, mut value: impl FnMut(Range<usize>)) -> Step<()> {
+    fn values(&mut self, mut element: impl FnMut(Range<usize>)) -> Step<()> {
         self.expect(b'[', "[")?;
-        let mut token = self.token();
-        if token == b']' {
+        if self.token() == b']' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            let from = self.at;
-            self.value(token)?;
-            value(from..self.at);
+            element(self.value()?.place);
             match self.token() {
                 b',' => self.at += 1,
                 b']' => break,
                 _ => return Err(", or ]"),
             }
-            token = self.token();
         }
         self.at += 1;
         Ok(())
     }
 
+    /// As [`Self::object`], where the object is a value itself.
     #[inline(always)]
-    fn entries(&mut self, mut entry: impl FnMut(Entry<'a>)) -> Step<()> {
+    pub(super) fn entries(&mut self, mut entry: impl FnMut(&mut Walk<'a>, Key<'a>) -> Step<()>) -> Step<()> {
         self.expect(b'{', "{")?;
         if self.token() == b'}' {
             self.at += 1;
@@ -119,12 +124,9 @@ impl<'a> Walk<'a> {
         }
         loop {
             self.escaped = false;
-            let key = self.key()?;
-            let key_escaped = std::mem::take(&mut self.escaped);
-            let token = self.token();
-            let from = self.at;
-            self.value(token)?;
-            entry(Entry { key, key_escaped, value: from..self.at, escaped: self.escaped });
+            let written = self.key()?;
+            let key = Key { written: &self.input[written], escaped: self.escaped };
+            entry(self, key)?;
             match self.token() {
                 b',' => self.at += 1,
                 b'}' => break,
@@ -135,28 +137,32 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A key and its colon.
+    /// Passes over one value of any type and depth.
     #[inline(always)]
-    fn key(&mut self) -> Step<&'a [u8]> {
-        self.expect(b'"', "a key")?;
+    pub(super) fn value(&mut self) -> Step<Value> {
+        self.escaped = false;
+        let token = self.token();
         let from = self.at;
-        self.string()?;
-        let key = &self.input[from..self.at - 1];
-        self.expect(b':', ":")?;
-        Ok(key)
-    }
-
-    /// Passes over one value of any type and depth, which begins with `token`.
-    #[inline(always)]
-    fn value(&mut self, token: u8) -> Step<()> {
         match token {
             b'"' => {
                 self.at += 1;
-                self.string()
+                self.string()?;
             }
-            b'{' | b'[' => self.nested(token),
-            _ => self.scalar(token),
+            b'{' | b'[' => self.nested(token)?,
+            _ => self.scalar(token)?,
         }
+        Ok(Value { place: from..self.at, escaped: self.escaped })
+    }
+
+    /// A key and its colon.
+    #[inline(always)]
+    fn key(&mut self) -> Step<Range<usize>> {
+        self.expect(b'"', "a key")?;
+        let from = self.at;
+        self.string()?;
+        let key = from..self.at - 1;
+        self.expect(b':', ":")?;
+        Ok(key)
     }
 
     /// An object or array, which begins with `token`.
@@ -226,7 +232,7 @@ impl<'a> Walk<'a> {
 
     /// The next byte that is no white space.
     #[inline(always)]
-    fn token(&mut self) -> u8 {
+    pub(super) fn token(&mut self) -> u8 {
         let byte = self.byte();
         if byte > b' ' {
             return byte;
@@ -347,6 +353,17 @@ fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
         },
         _ => (at + 1, Some("an escape")),
     }
+}
+
+#[inline(always)]
+fn place(key: &[u8], names: &[&str]) -> Option<usize> {
+    names.iter().position(|name| name.as_bytes() == key)
+}
+
+#[cold]
+#[inline(never)]
+fn place_of_escaped(key: &[u8], names: &[&str]) -> Option<usize> {
+    place(&unescaped(key), names)
 }
 
 /// A key as it is meant; one that can't be decoded stays as it is written.
