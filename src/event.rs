@@ -110,10 +110,7 @@ impl Text {
             text @ [b'"', .., b'"'] if value.escaped => {
                 serde_json::from_slice::<Box<str>>(text).map_or(Text::Absent, Text::Owned)
             }
-            // Nearly all are ASCII, which is found out faster than what else UTF-8 might be.
-            [b'"', inner @ .., b'"'] if inner.is_ascii() || std::str::from_utf8(inner).is_ok() => {
-                Text::Span(from + 1, to - 1)
-            }
+            [b'"', .., b'"'] if json::is_utf8(input, start + 1..end - 1) => Text::Span(from + 1, to - 1),
             _ => Text::Absent,
         }
     }

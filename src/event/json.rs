@@ -355,6 +355,19 @@ fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
     }
 }
 
+/// Whether all of `place` is UTF-8.
+#[inline(always)]
+pub(super) fn is_utf8(input: &[u8], place: Range<usize>) -> bool {
+    // Nearly all is ASCII, which is found out faster than what else UTF-8 might be.
+    let length = place.len();
+    if length < BLOCK && let Some(block) = input[place.start..].first_chunk() {
+        if mask::foreign(block) & ((1 << length) - 1) == 0 {
+            return true;
+        }
+    }
+    std::str::from_utf8(&input[place]).is_ok()
+}
+
 #[inline(always)]
 fn place(key: &[u8], names: &[&str]) -> Option<usize> {
     names.iter().position(|name| name.as_bytes() == key)
