@@ -159,6 +159,11 @@ impl<'a> Walk<'a> {
     fn key(&mut self) -> Step<Range<usize>> {
         self.expect(b'"', "a key")?;
         let from = self.at;
+        self.skip_plain();
+        if self.input.get(self.at..).and_then(|rest| rest.first_chunk()) == Some(b"\":") {
+            self.at += 2;
+            return Ok(from..self.at - 2);
+        }
         self.string()?;
         let key = from..self.at - 1;
         self.expect(b':', ":")?;
