@@ -76,7 +76,7 @@ impl Fields {
             Ok(())
         })?;
         let [id, event_type, service, timestamp, organization] = texts;
-        let time = timestamp.read(input).and_then(Time::parse);
+        let time = timestamp.raw(input).and_then(Time::parse);
         Ok((Fields { id, event_type, service, timestamp, organization, actor, time }, end))
     }
 }
@@ -169,6 +169,11 @@ impl Event {
         self.fields.timestamp.read(&self.bytes)
     }
 
+    /// [`Self::actor`] as bytes, which are UTF-8.
+    pub fn raw_actor(&self) -> Option<&[u8]> {
+        self.fields.actor.raw(&self.bytes)
+    }
+
     /// Who did it: `initiated_by.id`, else `initiated_by.username`.
     pub fn actor(&self) -> Option<&str> {
         self.fields.actor.read(&self.bytes)
@@ -234,7 +239,7 @@ fn canonical(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     match sorted_entries(bytes) {
         Some(mut entries) => {
-            entries.retain(|(key, _)| !ENRICHMENTS.contains(&key.as_ref()));
+            entries.retain(|entry| !ENRICHMENTS.contains(&entry.key.as_ref()));
             write_entries(bytes, &entries, CANONICAL_DEPTH, &mut out);
         }
         None => out.extend_from_slice(bytes),
@@ -243,21 +248,32 @@ fn canonical(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A key and its value's place.
-type Entry<'a> = (Cow<'a, [u8]>, Range<usize>);
+struct Entry<'a> {
+    /// The key's first eight bytes as a number: two keys are told apart by them nearly always.
+    rank: u64,
+    key: Cow<'a, [u8]>,
+    value: Range<usize>,
+}
 
 /// An object's entries by their keys; of a key that stands several times, the last. None where it is no object.
 fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(32);
     let walked = Walk::new(object).object(|walk, key| {
-        entries.push((key.text(), walk.value()?.place));
+        let (key, value) = (key.text(), walk.value()?.place);
+        let start = key.first_chunk().copied();
+        let start = start.unwrap_or_else(|| std::array::from_fn(|at| key.get(at).copied().unwrap_or(0)));
+        entries.push(Entry { rank: u64::from_be_bytes(start), key, value });
         Ok(())
     });
     walked.ok()?;
-    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
-    entries.dedup_by(|(key, value), (kept, last)| {
-        let again = key == kept;
+    entries.sort_unstable_by(|one, other| {
+        let by_key = || one.key.cmp(&other.key).then(one.value.start.cmp(&other.value.start));
+        one.rank.cmp(&other.rank).then_with(by_key)
+    });
+    entries.dedup_by(|entry, kept| {
+        let again = entry.rank == kept.rank && entry.key == kept.key;
         if again {
-            last.clone_from(value);
+            kept.value.clone_from(&entry.value);
         }
         again
     });
@@ -266,10 +282,14 @@ fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
 
 fn write_entries(object: &[u8], entries: &[Entry<'_>], depth: usize, out: &mut Vec<u8>) {
     out.push(b'{');
-    for (key, value) in entries {
+    for Entry { key, value, .. } in entries {
         // Quoted again: a key that holds a colon and a comma must not read as two entries.
         match key {
-            Cow::Borrowed(written) => [b"\"", *written, b"\""].iter().for_each(|part| out.extend_from_slice(part)),
+            Cow::Borrowed(written) => {
+                out.push(b'"');
+                out.extend_from_slice(written);
+                out.push(b'"');
+            }
             Cow::Owned(decoded) => write_string(&String::from_utf8_lossy(decoded), out),
         }
         out.push(b':');
@@ -297,7 +317,7 @@ fn write_value(text: &[u8], depth: usize, out: &mut Vec<u8>) {
             return out.push(b']');
         }
         // Whether a character was written as an escape is not what happened either.
-        [b'"', ..] if text.contains(&b'\\') => {
+        [b'"', ..] if memchr::memchr(b'\\', text).is_some() => {
             if let Ok(decoded) = serde_json::from_slice::<String>(text) {
                 return write_string(&decoded, out);
             }
