@@ -143,13 +143,13 @@ impl<'a> Walk<'a> {
         self.escaped = false;
         let token = self.token();
         let from = self.at;
-        match token {
-            b'"' => {
-                self.at += 1;
-                self.string()?;
-            }
-            b'{' | b'[' => self.nested(token)?,
-            _ => self.scalar(token)?,
+        if token == b'"' {
+            self.at += 1;
+            self.string()?;
+        } else if matches!(token, b'{' | b'[') {
+            self.nested(token)?;
+        } else {
+            self.scalar(token)?;
         }
         Ok(Value { place: from..self.at, escaped: self.escaped })
     }
@@ -173,52 +173,43 @@ impl<'a> Walk<'a> {
     /// An object or array, which begins with `token`.
     #[inline(always)]
     fn nested(&mut self, mut token: u8) -> Step<()> {
-        let (mut open, mut outer) = (Nesting::default(), Vec::new());
+        let mut open = Nesting::default();
         loop {
-            match token {
-                b'"' => {
-                    self.at += 1;
-                    self.string()?;
-                }
-                b'{' => {
-                    self.at += 1;
-                    token = self.token();
-                    if token != b'}' {
-                        open.push(true, &mut outer);
-                        self.key()?;
-                        token = self.token();
-                        continue;
-                    }
-                    self.at += 1;
-                }
-                b'[' => {
-                    self.at += 1;
-                    token = self.token();
-                    if token != b']' {
-                        open.push(false, &mut outer);
-                        continue;
-                    }
-                    self.at += 1;
-                }
-                _ => self.scalar(token)?,
-            }
-            while let Some(is_object) = open.innermost() {
-                let behind = self.token();
+            if token == b'"' {
                 self.at += 1;
-                if behind == b',' {
+                self.string()?;
+            } else if matches!(token, b'{' | b'[') {
+                let is_object = token == b'{';
+                open.push(is_object);
+                self.at += 1;
+                token = self.token();
+                if token != closing(is_object) {
                     if is_object {
                         self.key()?;
+                        token = self.token();
                     }
+                    continue;
+                }
+            } else {
+                self.scalar(token)?;
+            }
+            // Behind a value, or at the bracket of an empty one.
+            loop {
+                token = self.token();
+                if token != closing(open.is_object()) {
                     break;
                 }
-                if behind != if is_object { b'}' } else { b']' } {
-                    self.at -= 1;
-                    return Err("a comma or the closing bracket");
+                self.at += 1;
+                if open.pop() {
+                    return Ok(());
                 }
-                open.pop(&mut outer);
             }
-            if open.innermost().is_none() {
-                return Ok(());
+            if token != b',' {
+                return Err("a comma or the closing bracket");
+            }
+            self.at += 1;
+            if open.is_object() {
+                self.key()?;
             }
             token = self.token();
         }
@@ -418,36 +409,42 @@ fn look(input: &[u8], mut from: usize) -> (usize, u64) {
     }
 }
 
+#[inline(always)]
+fn closing(is_object: bool) -> u8 {
+    if is_object { b'}' } else { b']' }
+}
+
 /// Which brackets are open, a bit each: set for an object.
 #[derive(Default)]
 struct Nesting {
-    depth: usize,
-    /// The innermost ones, at most 64.
+    /// The innermost ones, at most 63, behind a one that is none; zero where none has been opened.
     bits: u64,
+    /// The words that are full.
+    outer: Vec<u64>,
 }
 
 impl Nesting {
-    /// `outer` keeps the words that are full.
     #[inline(always)]
-    fn push(&mut self, is_object: bool, outer: &mut Vec<u64>) {
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            outer.push(self.bits);
+    fn push(&mut self, is_object: bool) {
+        if self.bits >> 63 != 0 {
+            self.outer.push(self.bits);
+            self.bits = 0;
         }
-        self.bits = self.bits << 1 | u64::from(is_object);
-        self.depth += 1;
+        self.bits = self.bits.max(1) << 1 | u64::from(is_object);
     }
 
+    /// Whether none is open any more.
     #[inline(always)]
-    fn pop(&mut self, outer: &mut Vec<u64>) {
-        self.depth -= 1;
+    fn pop(&mut self) -> bool {
         self.bits >>= 1;
-        if self.depth.is_multiple_of(64) {
-            self.bits = outer.pop().unwrap_or_default();
+        if self.bits == 1 {
+            self.bits = self.outer.pop().unwrap_or_default();
         }
+        self.bits == 0
     }
 
     #[inline(always)]
-    fn innermost(&self) -> Option<bool> {
-        (self.depth > 0).then_some(self.bits & 1 == 1)
+    fn is_object(&self) -> bool {
+        self.bits & 1 == 1
     }
 }
