@@ -45,9 +45,10 @@ impl Time {
     }
 
     /// Reads RFC 3339 with 0 to 9 fractional digits and any offset; a leap second is its minute's last.
-    pub fn parse(text: &str) -> Option<Time> {
-        parse_utc(text.as_bytes()).or_else(|| {
-            let instant: jiff::Timestamp = text.parse().ok()?;
+    pub fn parse(text: impl AsRef<[u8]>) -> Option<Time> {
+        let text = text.as_ref();
+        parse_utc(text).or_else(|| {
+            let instant: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
             let nanos = instant.as_nanosecond();
             Some(Time(nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64))
         })

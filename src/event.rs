@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::clock::Time;
 pub use json::Error;
-use json::Walk;
+use json::{Value, Walk};
 
 /// An event as the API sent it.
 #[derive(Debug, Clone)]
@@ -41,7 +41,6 @@ enum Text {
     Absent,
     Span(u32, u32),
     Owned(Box<str>),
-    Object(u32, u32),
 }
 
 /// A field that is text.
@@ -60,64 +59,58 @@ impl Fields {
     /// Gives the fields and the number of bytes the object takes. An error whose `is_eof()` is true means that
     /// the object goes on behind `input`; any other that it is no JSON object.
     pub fn read(input: &[u8]) -> Result<(Fields, usize), Error> {
-        let mut found: [Option<Range<usize>>; 6] = Default::default();
-        let [id, event_type, service, timestamp, organization, initiated_by] = &mut found;
-        let end = Walk::new(input).object(|key, value| {
-            let place = match &key[..] {
-                b"id" => &mut *id,
-                b"event_type" => &mut *event_type,
-                b"service" => &mut *service,
-                b"timestamp" => &mut *timestamp,
-                b"organization" => &mut *organization,
-                b"initiated_by" => &mut *initiated_by,
-                _ => return,
-            };
-            *place = Some(value);
+        let mut texts: [Text; 5] = Default::default();
+        let mut actor = Text::Absent;
+        let end = Walk::new(input).object(|walk, key| {
+            let place = key.place(&["id", "event_type", "service", "timestamp", "organization", "initiated_by"]);
+            if place == Some(5) && walk.token() == b'{' {
+                actor = actor_of(walk, input)?;
+                return Ok(());
+            }
+            let value = walk.value()?;
+            match place {
+                Some(5) => actor = Text::Absent,
+                Some(place) => texts[place] = Text::of(value, input),
+                None => {}
+            }
+            Ok(())
         })?;
-        let [id, event_type, service, timestamp, organization, initiated_by] =
-            found.map(|value| value.map_or(Text::Absent, |value| Text::of(value, input)));
-        let time = timestamp.read(input).and_then(Time::parse);
-        let actor = match initiated_by {
-            Text::Object(from, to) => actor(input, from as usize..to as usize),
-            _ => Text::Absent,
-        };
+        let [id, event_type, service, timestamp, organization] = texts;
+        let time = timestamp.raw(input).and_then(Time::parse);
         Ok((Fields { id, event_type, service, timestamp, organization, actor, time }, end))
     }
 }
 
-/// `id` of the object at `place`, else its `username`.
-fn actor(input: &[u8], place: Range<usize>) -> Text {
-    let (mut id, mut username) = (Text::Absent, Text::Absent);
-    let offset = place.start;
-    let walked = Walk::new(&input[place]).object(|key, value| {
-        let value = value.start + offset..value.end + offset;
-        match &key[..] {
-            b"id" => id = Text::of(value, input),
-            b"username" => username = Text::of(value, input),
-            _ => {}
+/// `id` of the object at this place, else its `username`.
+#[inline(always)]
+fn actor_of<'a>(walk: &mut Walk<'a>, input: &'a [u8]) -> Result<Text, &'static str> {
+    let mut texts: [Text; 2] = Default::default();
+    walk.entries(|walk, key| {
+        let value = walk.value()?;
+        if let Some(place) = key.place(&["id", "username"]) {
+            texts[place] = Text::of(value, input);
         }
-    });
-    match (walked, id) {
-        (Ok(_), id @ (Text::Span(..) | Text::Owned(_))) => id,
-        (Ok(_), _) if !matches!(username, Text::Object(..)) => username,
+        Ok(())
+    })?;
+    let [id, username] = texts;
+    Ok(match (id, username) {
+        (id @ (Text::Span(..) | Text::Owned(_)), _) => id,
+        (_, username @ (Text::Span(..) | Text::Owned(_))) => username,
         _ => Text::Absent,
-    }
+    })
 }
 
 impl Text {
-    /// What stands at `place`: absent where it is no string and no object, or a string that is no UTF-8.
-    fn of(place: Range<usize>, input: &[u8]) -> Text {
-        let value = &input[place.clone()];
-        let (Ok(from), Ok(to)) = (u32::try_from(place.start), u32::try_from(place.end)) else { return Text::Absent };
-        match value {
-            [b'{', ..] => Text::Object(from, to),
-            [b'"', inner @ .., b'"'] if inner.contains(&b'\\') => {
-                serde_json::from_slice::<Box<str>>(value).map_or(Text::Absent, Text::Owned)
+    /// What a value is: absent where it is no string, or a string that is no UTF-8.
+    #[inline(never)]
+    fn of(value: Value, input: &[u8]) -> Text {
+        let Range { start, end } = value.place;
+        let (Ok(from), Ok(to)) = (u32::try_from(start), u32::try_from(end)) else { return Text::Absent };
+        match &input[start..end] {
+            text @ [b'"', .., b'"'] if value.escaped => {
+                serde_json::from_slice::<Box<str>>(text).map_or(Text::Absent, Text::Owned)
             }
-            // Nearly all are ASCII, which is found out faster than what else UTF-8 might be.
-            [b'"', inner @ .., b'"'] if inner.is_ascii() || std::str::from_utf8(inner).is_ok() => {
-                Text::Span(from + 1, to - 1)
-            }
+            [b'"', .., b'"'] if json::is_utf8(input, start + 1..end - 1) => Text::Span(from + 1, to - 1),
             _ => Text::Absent,
         }
     }
@@ -130,7 +123,7 @@ impl Text {
     /// find it out again, which costs more than what they do.
     fn raw<'a>(&'a self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         match self {
-            Text::Absent | Text::Object(..) => None,
+            Text::Absent => None,
             Text::Span(from, to) => Some(&bytes[*from as usize..*to as usize]),
             Text::Owned(text) => Some(text.as_bytes()),
         }
@@ -174,6 +167,11 @@ impl Event {
     /// The timestamp's own text.
     pub fn timestamp(&self) -> Option<&str> {
         self.fields.timestamp.read(&self.bytes)
+    }
+
+    /// [`Self::actor`] as bytes, which are UTF-8.
+    pub fn raw_actor(&self) -> Option<&[u8]> {
+        self.fields.actor.raw(&self.bytes)
     }
 
     /// Who did it: `initiated_by.id`, else `initiated_by.username`.
@@ -241,7 +239,7 @@ fn canonical(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     match sorted_entries(bytes) {
         Some(mut entries) => {
-            entries.retain(|(key, _)| !ENRICHMENTS.contains(&key.as_ref()));
+            entries.retain(|entry| !ENRICHMENTS.contains(&entry.key.as_ref()));
             write_entries(bytes, &entries, CANONICAL_DEPTH, &mut out);
         }
         None => out.extend_from_slice(bytes),
@@ -250,17 +248,32 @@ fn canonical(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A key and its value's place.
-type Entry<'a> = (Cow<'a, [u8]>, Range<usize>);
+struct Entry<'a> {
+    /// The key's first eight bytes as a number: two keys are told apart by them nearly always.
+    rank: u64,
+    key: Cow<'a, [u8]>,
+    value: Range<usize>,
+}
 
 /// An object's entries by their keys; of a key that stands several times, the last. None where it is no object.
 fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(32);
-    Walk::new(object).object(|key, value| entries.push((key.clone(), value))).ok()?;
-    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
-    entries.dedup_by(|(key, value), (kept, last)| {
-        let again = key == kept;
+    let walked = Walk::new(object).object(|walk, key| {
+        let (key, value) = (key.text(), walk.value()?.place);
+        let start = key.first_chunk().copied();
+        let start = start.unwrap_or_else(|| std::array::from_fn(|at| key.get(at).copied().unwrap_or(0)));
+        entries.push(Entry { rank: u64::from_be_bytes(start), key, value });
+        Ok(())
+    });
+    walked.ok()?;
+    entries.sort_unstable_by(|one, other| {
+        let by_key = || one.key.cmp(&other.key).then(one.value.start.cmp(&other.value.start));
+        one.rank.cmp(&other.rank).then_with(by_key)
+    });
+    entries.dedup_by(|entry, kept| {
+        let again = entry.rank == kept.rank && entry.key == kept.key;
         if again {
-            last.clone_from(value);
+            kept.value.clone_from(&entry.value);
         }
         again
     });
@@ -269,10 +282,14 @@ fn sorted_entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
 
 fn write_entries(object: &[u8], entries: &[Entry<'_>], depth: usize, out: &mut Vec<u8>) {
     out.push(b'{');
-    for (key, value) in entries {
+    for Entry { key, value, .. } in entries {
         // Quoted again: a key that holds a colon and a comma must not read as two entries.
         match key {
-            Cow::Borrowed(written) => [b"\"", *written, b"\""].iter().for_each(|part| out.extend_from_slice(part)),
+            Cow::Borrowed(written) => {
+                out.push(b'"');
+                out.extend_from_slice(written);
+                out.push(b'"');
+            }
             Cow::Owned(decoded) => write_string(&String::from_utf8_lossy(decoded), out),
         }
         out.push(b':');
@@ -300,7 +317,7 @@ fn write_value(text: &[u8], depth: usize, out: &mut Vec<u8>) {
             return out.push(b']');
         }
         // Whether a character was written as an escape is not what happened either.
-        [b'"', ..] if text.contains(&b'\\') => {
+        [b'"', ..] if memchr::memchr(b'\\', text).is_some() => {
             if let Ok(decoded) = serde_json::from_slice::<String>(text) {
                 return write_string(&decoded, out);
             }

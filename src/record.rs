@@ -75,11 +75,12 @@ impl Record {
         self.event.organization().unwrap_or(&self.organization)
     }
 
-    pub fn key(&self, key: Key) -> Option<&str> {
+    /// Bytes, which are UTF-8.
+    pub fn key(&self, key: Key) -> Option<&[u8]> {
         match key {
-            Key::Actor => self.event.actor(),
-            Key::Organization => Some(self.organization()),
-            Key::Id => self.event.id(),
+            Key::Actor => self.event.raw_actor(),
+            Key::Organization => Some(self.organization().as_bytes()),
+            Key::Id => self.event.raw(Field::Id),
             Key::None => None,
         }
     }

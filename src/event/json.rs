@@ -3,8 +3,12 @@
 //! Checks the grammar but not the encoding: strings that are no UTF-8, lone surrogates and numbers that fit no
 //! machine type pass. Uses no recursion, so depth costs a bit a level and never the stack.
 
+mod mask;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+use mask::BLOCK;
 
 /// Why the walk ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,14 +32,37 @@ pub(super) struct Walk<'a> {
     at: usize,
     /// Whether an escape was passed since this was last cleared.
     escaped: bool,
-    /// Which block of the input `stops` describes.
+    /// Where the block of the input begins that `stops` describes.
     block: usize,
     stops: u64,
 }
 
-/// Strings are searched by blocks of so many bytes, each looked at once. An event's strings are so short that a
-/// search for each alone would cost more than what it finds.
-const BLOCK: usize = 64;
+/// A key of an object.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    /// Without its quotes.
+    written: &'a [u8],
+    escaped: bool,
+}
+
+impl<'a> Key<'a> {
+    /// The key as it is meant; one that can't be decoded stays as it is written.
+    pub fn text(self) -> Cow<'a, [u8]> {
+        if self.escaped { unescaped(self.written) } else { Cow::Borrowed(self.written) }
+    }
+
+    /// Which of `names` it is.
+    #[inline(always)]
+    pub fn place(self, names: &[&str]) -> Option<usize> {
+        if self.escaped { place_of_escaped(self.written, names) } else { place(self.written, names) }
+    }
+}
+
+/// A value: where it lies, and whether it holds an escape.
+pub(super) struct Value {
+    pub place: Range<usize>,
+    pub escaped: bool,
+}
 
 /// What stood at the place instead of what was expected: a word small enough to travel in registers, since
 /// every step gives one.
@@ -43,12 +70,14 @@ type Step<T> = Result<T, &'static str>;
 
 impl<'a> Walk<'a> {
     pub(super) fn new(input: &'a [u8]) -> Walk<'a> {
-        Walk { input, at: 0, escaped: false, block: usize::MAX, stops: 0 }
+        let (block, stops) = look(input, 0);
+        Walk { input, at: 0, escaped: false, block, stops }
     }
 
-    /// Walks one object and shows each entry: the key, and the value's place.
+    /// Walks one object and stops at each value for `entry`, which is told the key and has to pass the value.
     /// Gives the number of bytes read.
-    pub(super) fn object(mut self, entry: impl FnMut(&Cow<'a, [u8]>, Range<usize>)) -> Result<usize, Error> {
+    #[inline(always)]
+    pub(super) fn object(mut self, entry: impl FnMut(&mut Walk<'a>, Key<'a>) -> Step<()>) -> Result<usize, Error> {
         let walked = self.entries(entry);
         self.end(walked)
     }
@@ -67,17 +96,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn values(&mut self, mut value: impl FnMut(Range<usize>)) -> Step<()> {
+    fn values(&mut self, mut element: impl FnMut(Range<usize>)) -> Step<()> {
         self.expect(b'[', "[")?;
         if self.token() == b']' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            self.token();
-            let from = self.at;
-            self.value()?;
-            value(from..self.at);
+            element(self.value()?.place);
             match self.token() {
                 b',' => self.at += 1,
                 b']' => break,
@@ -88,7 +114,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn entries(&mut self, mut entry: impl FnMut(&Cow<'a, [u8]>, Range<usize>)) -> Step<()> {
+    /// As [`Self::object`], where the object is a value itself.
+    #[inline(always)]
+    pub(super) fn entries(&mut self, mut entry: impl FnMut(&mut Walk<'a>, Key<'a>) -> Step<()>) -> Step<()> {
         self.expect(b'{', "{")?;
         if self.token() == b'}' {
             self.at += 1;
@@ -96,12 +124,9 @@ impl<'a> Walk<'a> {
         }
         loop {
             self.escaped = false;
-            let key = self.key()?;
-            let key = if self.escaped { unescaped(key) } else { Cow::Borrowed(key) };
-            self.token();
-            let from = self.at;
-            self.value()?;
-            entry(&key, from..self.at);
+            let written = self.key()?;
+            let key = Key { written: &self.input[written], escaped: self.escaped };
+            entry(self, key)?;
             match self.token() {
                 b',' => self.at += 1,
                 b'}' => break,
@@ -112,89 +137,109 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Passes over one value of any type and depth.
+    #[inline(always)]
+    pub(super) fn value(&mut self) -> Step<Value> {
+        self.escaped = false;
+        let token = self.token();
+        let from = self.at;
+        if token == b'"' {
+            self.at += 1;
+            self.string()?;
+        } else if matches!(token, b'{' | b'[') {
+            self.nested(token)?;
+        } else {
+            self.scalar(token)?;
+        }
+        Ok(Value { place: from..self.at, escaped: self.escaped })
+    }
+
     /// A key and its colon.
     #[inline(always)]
-    fn key(&mut self) -> Step<&'a [u8]> {
+    fn key(&mut self) -> Step<Range<usize>> {
         self.expect(b'"', "a key")?;
         let from = self.at;
+        self.skip_plain();
+        if self.input.get(self.at..).and_then(|rest| rest.first_chunk()) == Some(b"\":") {
+            self.at += 2;
+            return Ok(from..self.at - 2);
+        }
         self.string()?;
-        let key = &self.input[from..self.at - 1];
+        let key = from..self.at - 1;
         self.expect(b':', ":")?;
         Ok(key)
     }
 
-    /// Passes over one value of any type and depth.
+    /// An object or array, which begins with `token`.
     #[inline(always)]
-    fn value(&mut self) -> Step<()> {
-        if self.token() == b'"' {
-            self.at += 1;
-            return self.string();
-        }
-        let (mut open, mut outer) = (Nesting::default(), Vec::new());
+    fn nested(&mut self, mut token: u8) -> Step<()> {
+        let mut open = Nesting::default();
         loop {
-            match self.token() {
-                b'"' => {
-                    self.at += 1;
-                    self.string()?;
-                }
-                bracket @ (b'{' | b'[') => {
-                    let is_object = bracket == b'{';
-                    self.at += 1;
-                    if self.token() == if is_object { b'}' } else { b']' } {
-                        self.at += 1;
-                    } else {
-                        open.push(is_object, &mut outer);
-                        if is_object {
-                            self.key()?;
-                        }
-                        continue;
+            if token == b'"' {
+                self.at += 1;
+                self.string()?;
+            } else if matches!(token, b'{' | b'[') {
+                let is_object = token == b'{';
+                open.push(is_object);
+                self.at += 1;
+                token = self.token();
+                if token != closing(is_object) {
+                    if is_object {
+                        self.key()?;
+                        token = self.token();
                     }
+                    continue;
                 }
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                b'-' | b'0'..=b'9' => self.number()?,
-                _ => return Err("a value"),
+            } else {
+                self.scalar(token)?;
             }
-            if self.close(&mut open, &mut outer)? {
-                return Ok(());
+            // Behind a value, or at the bracket of an empty one.
+            loop {
+                token = self.token();
+                if token != closing(open.is_object()) {
+                    break;
+                }
+                self.at += 1;
+                if open.pop() {
+                    return Ok(());
+                }
             }
+            if token != b',' {
+                return Err("a comma or the closing bracket");
+            }
+            self.at += 1;
+            if open.is_object() {
+                self.key()?;
+            }
+            token = self.token();
         }
     }
 
-    /// Behind a value: closes what ends here. True when nothing is open any more, false when a value follows.
     #[inline(always)]
-    fn close(&mut self, open: &mut Nesting, outer: &mut Vec<u64>) -> Step<bool> {
-        while let Some(is_object) = open.innermost() {
-            match self.token() {
-                b',' => {
-                    self.at += 1;
-                    if is_object {
-                        self.key()?;
-                    }
-                    return Ok(false);
-                }
-                b'}' if is_object => open.pop(outer),
-                b']' if !is_object => open.pop(outer),
-                _ => return Err("a comma or the closing bracket"),
-            }
-            self.at += 1;
+    fn scalar(&mut self, token: u8) -> Step<()> {
+        match token {
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => Err("a value"),
         }
-        Ok(true)
     }
 
     /// The next byte that is no white space.
     #[inline(always)]
-    fn token(&mut self) -> u8 {
-        while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
+    pub(super) fn token(&mut self) -> u8 {
+        let byte = self.byte();
+        if byte > b' ' {
+            return byte;
         }
+        self.at = behind_blanks(self.input, self.at);
         self.byte()
     }
 
     #[inline(always)]
     fn expect(&mut self, token: u8, expected: &'static str) -> Step<()> {
-        if self.token() != token {
+        if self.byte() != token && self.token() != token {
             return Err(expected);
         }
         self.at += 1;
@@ -220,19 +265,14 @@ impl<'a> Walk<'a> {
     /// To the next quote, backslash or control character, or to the end.
     #[inline(always)]
     fn skip_plain(&mut self) {
-        while self.at < self.input.len() {
-            if self.block != self.at / BLOCK {
-                self.block = self.at / BLOCK;
-                self.stops = look(self.input, self.block);
-            }
-            let ahead = self.stops >> (self.at % BLOCK);
-            if ahead != 0 {
-                self.at += ahead.trailing_zeros() as usize;
-                return;
-            }
-            self.at = (self.block + 1) * BLOCK;
+        let passed = self.at - self.block;
+        let ahead = if passed < BLOCK { self.stops >> passed } else { 0 };
+        if ahead != 0 {
+            self.at += ahead.trailing_zeros() as usize;
+        } else {
+            (self.block, self.stops) = look(self.input, self.at.max(self.block + BLOCK));
+            self.at = self.block + self.stops.trailing_zeros() as usize;
         }
-        self.at = self.input.len();
     }
 
     /// At a backslash. Told the place and telling the next one, so that the walk stays in registers.
@@ -245,14 +285,14 @@ impl<'a> Walk<'a> {
     }
 
     #[inline(always)]
-    fn literal(&mut self, word: &[u8]) -> Step<()> {
-        for letter in word {
-            if self.byte() != *letter {
-                return Err("true, false or null");
-            }
-            self.at += 1;
-        }
-        Ok(())
+    fn literal<const LENGTH: usize>(&mut self, word: &[u8; LENGTH]) -> Step<()> {
+        let rest = &self.input[self.at..];
+        let same = match rest.first_chunk::<LENGTH>() {
+            Some(written) if written == word => LENGTH,
+            _ => rest.iter().zip(word).take_while(|(written, letter)| written == letter).count(),
+        };
+        self.at += same;
+        if same == LENGTH { Ok(()) } else { Err("true, false or null") }
     }
 
     #[inline(always)]
@@ -311,6 +351,30 @@ fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
     }
 }
 
+/// Whether all of `place` is UTF-8.
+#[inline(always)]
+pub(super) fn is_utf8(input: &[u8], place: Range<usize>) -> bool {
+    // Nearly all is ASCII, which is found out faster than what else UTF-8 might be.
+    let length = place.len();
+    if length < BLOCK && let Some(block) = input[place.start..].first_chunk() {
+        if mask::foreign(block) & ((1 << length) - 1) == 0 {
+            return true;
+        }
+    }
+    std::str::from_utf8(&input[place]).is_ok()
+}
+
+#[inline(always)]
+fn place(key: &[u8], names: &[&str]) -> Option<usize> {
+    names.iter().position(|name| name.as_bytes() == key)
+}
+
+#[cold]
+#[inline(never)]
+fn place_of_escaped(key: &[u8], names: &[&str]) -> Option<usize> {
+    place(&unescaped(key), names)
+}
+
 /// A key as it is meant; one that can't be decoded stays as it is written.
 #[cold]
 fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
@@ -318,65 +382,69 @@ fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
     serde_json::from_slice::<String>(&quoted).map_or(Cow::Borrowed(key), |key| Cow::Owned(key.into_bytes()))
 }
 
-/// What a block of the input, the last one filled up with spaces, holds that ends a string.
+/// Behind the white space at `at`.
 #[inline(never)]
-fn look(input: &[u8], block: usize) -> u64 {
-    let rest = &input[block * BLOCK..];
-    if let Some(whole) = rest.first_chunk() {
-        return stops(whole);
-    }
-    let mut padded = [b' '; BLOCK];
-    padded[..rest.len()].copy_from_slice(rest);
-    stops(&padded)
+fn behind_blanks(input: &[u8], at: usize) -> usize {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+    input[at..].iter().position(|byte| !blank(byte)).map_or(input.len(), |blanks| at + blanks)
 }
 
-/// A bit for each byte that ends a run of plain ones in a string: quote, backslash, control character.
-///
-/// Written so that the compiler makes vector instructions of the first loop, on every kind of processor.
-#[inline]
-fn stops(block: &[u8; BLOCK]) -> u64 {
-    let mut flags = [0u8; BLOCK];
-    for (flag, byte) in flags.iter_mut().zip(block) {
-        *flag = u8::from((*byte == b'"') | (*byte == b'\\') | (*byte < 0x20));
+/// The first block from `from` on that holds what ends a string, and where it does. The end of the input does too.
+#[inline(never)]
+fn look(input: &[u8], mut from: usize) -> (usize, u64) {
+    loop {
+        let rest = &input[from..];
+        let stops = match rest.first_chunk() {
+            Some(whole) => mask::stops(whole),
+            None => {
+                let mut padded = [0; BLOCK];
+                padded[..rest.len()].copy_from_slice(rest);
+                mask::stops(&padded)
+            }
+        };
+        if stops != 0 {
+            return (from, stops);
+        }
+        from += BLOCK;
     }
-    let (words, _) = flags.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |bits, (at, word)| {
-        // The product gathers eight flags, one a byte, in the highest byte.
-        let eight = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits | eight << (8 * at)
-    })
+}
+
+#[inline(always)]
+fn closing(is_object: bool) -> u8 {
+    if is_object { b'}' } else { b']' }
 }
 
 /// Which brackets are open, a bit each: set for an object.
 #[derive(Default)]
 struct Nesting {
-    depth: usize,
-    /// The innermost ones, at most 64.
+    /// The innermost ones, at most 63, behind a one that is none; zero where none has been opened.
     bits: u64,
+    /// The words that are full.
+    outer: Vec<u64>,
 }
 
 impl Nesting {
-    /// `outer` keeps the words that are full.
     #[inline(always)]
-    fn push(&mut self, is_object: bool, outer: &mut Vec<u64>) {
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            outer.push(self.bits);
+    fn push(&mut self, is_object: bool) {
+        if self.bits >> 63 != 0 {
+            self.outer.push(self.bits);
+            self.bits = 0;
         }
-        self.bits = self.bits << 1 | u64::from(is_object);
-        self.depth += 1;
+        self.bits = self.bits.max(1) << 1 | u64::from(is_object);
     }
 
+    /// Whether none is open any more.
     #[inline(always)]
-    fn pop(&mut self, outer: &mut Vec<u64>) {
-        self.depth -= 1;
+    fn pop(&mut self) -> bool {
         self.bits >>= 1;
-        if self.depth.is_multiple_of(64) {
-            self.bits = outer.pop().unwrap_or_default();
+        if self.bits == 1 {
+            self.bits = self.outer.pop().unwrap_or_default();
         }
+        self.bits == 0
     }
 
     #[inline(always)]
-    fn innermost(&self) -> Option<bool> {
-        (self.depth > 0).then_some(self.bits & 1 == 1)
+    fn is_object(&self) -> bool {
+        self.bits & 1 == 1
     }
 }

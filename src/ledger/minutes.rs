@@ -25,33 +25,53 @@ impl std::fmt::Debug for FingerprintKey {
 impl FingerprintKey {
     /// The bytes hashed are part of the ledger's format: they must never change within one.
     pub fn fingerprint(&self, identity: &Identity<'_>) -> Fingerprint {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
         match identity {
-            Identity::IdAt(id, time) => {
-                hasher.write(b"id\0");
-                hasher.write(id);
-                hasher.write(&time.as_nanos().to_le_bytes());
-            }
+            Identity::IdAt(id, time) => self.hash([b"id\0", id, &time.as_nanos().to_le_bytes()]),
             Identity::IdAndText(id, timestamp) => {
-                hasher.write(b"text\0");
-                hasher.write(&(id.len() as u64).to_le_bytes());
-                hasher.write(id);
-                hasher.write(timestamp);
+                self.hash([b"text\0", &(id.len() as u64).to_le_bytes(), id, timestamp])
             }
-            Identity::Content(content) => {
-                hasher.write(b"content\0");
-                hasher.write(content);
-            }
+            Identity::Content(content) => self.hash([b"content\0", content]),
         }
-        hasher.finish()
     }
 
     /// The fingerprint of what is no event to us: of the digest of something oversized or malformed.
     pub fn fingerprint_of_head(&self, head: &[u8]) -> Fingerprint {
+        self.hash([b"head\0", head])
+    }
+
+    fn hash<const PARTS: usize>(&self, parts: [&[u8]; PARTS]) -> Fingerprint {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(b"head\0");
-        hasher.write(head);
+        if let Some(joined) = Joined::of(parts) {
+            return hasher.hash(joined.bytes());
+        }
+        parts.iter().for_each(|part| hasher.write(part));
         hasher.finish()
+    }
+}
+
+/// The parts of something short, one behind the other: hashed at once they cost less than one by one.
+struct Joined {
+    bytes: [u8; JOINED],
+    length: usize,
+}
+
+/// An id, a timestamp and what stands between them fit.
+const JOINED: usize = 96;
+
+impl Joined {
+    /// None where they are too long.
+    fn of<const PARTS: usize>(parts: [&[u8]; PARTS]) -> Option<Joined> {
+        let mut joined = Joined { bytes: [0; JOINED], length: 0 };
+        for part in parts {
+            let end = joined.length + part.len();
+            joined.bytes.get_mut(joined.length..end)?.copy_from_slice(part);
+            joined.length = end;
+        }
+        Some(joined)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -76,20 +96,22 @@ pub struct Digest(pub [u8; 32]);
 
 impl Digest {
     pub fn add(&mut self, event: &Event) {
-        let mut hasher = Sha256::new();
-        match event.raw(Field::Id) {
+        let hash = match event.raw(Field::Id) {
             Some(id) => {
-                hasher.update(id);
-                hasher.update([0]);
-                hasher.update(event.raw(Field::Timestamp).unwrap_or_default());
+                let parts = [id, &[0], event.raw(Field::Timestamp).unwrap_or_default()];
+                match Joined::of(parts) {
+                    Some(joined) => Sha256::digest(joined.bytes()),
+                    None => parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize(),
+                }
             }
-            None => hasher.update(event.bytes()),
-        }
-        let mut carry = 0u16;
-        for (sum, addend) in self.0.iter_mut().zip(hasher.finalize()).rev() {
-            carry += u16::from(*sum) + u16::from(addend);
-            *sum = carry as u8;
-            carry >>= 8;
+            None => Sha256::digest(event.bytes()),
+        };
+        let mut carry = false;
+        let (sums, _) = self.0.as_chunks_mut::<8>();
+        let (addends, _) = hash.as_chunks::<8>();
+        for (sum, addend) in sums.iter_mut().zip(addends).rev() {
+            let (total, over) = u64::from_be_bytes(*sum).carrying_add(u64::from_be_bytes(*addend), carry);
+            (*sum, carry) = (total.to_be_bytes(), over);
         }
     }
 }
