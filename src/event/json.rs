@@ -356,7 +356,9 @@ fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
 pub(super) fn is_utf8(input: &[u8], place: Range<usize>) -> bool {
     // Nearly all is ASCII, which is found out faster than what else UTF-8 might be.
     let length = place.len();
-    if length < BLOCK && let Some(block) = input[place.start..].first_chunk() {
+    if length < BLOCK
+        && let Some(block) = input[place.start..].first_chunk()
+    {
         if mask::foreign(block) & ((1 << length) - 1) == 0 {
             return true;
         }

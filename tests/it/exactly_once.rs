@@ -14,6 +14,7 @@ mod kill;
 mod rebuild;
 mod remade;
 mod replicas;
+mod rights;
 mod token;
 mod too_large;
 mod zombie;

@@ -244,6 +244,28 @@ impl Kafka {
         self.tool(&command).await.lines().map(str::to_owned).collect()
     }
 
+    /// What the console consumer prints of a topic's first `count` committed messages for a user with [`PASSWORD`], in
+    /// the group of the user's name.
+    pub async fn console_consume_as(&self, user: &str, topic: &str, count: usize) -> Vec<String> {
+        let (broker, properties) = (self.bootstrap_of(Listener::Sasl), format!("/tmp/{user}.properties"));
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+        let command = format!(
+            "printf '%s\\n' security.protocol=SASL_PLAINTEXT sasl.mechanism=SCRAM-SHA-512 \
+             'sasl.jaas.config={module} required username=\"{user}\" password=\"{PASSWORD}\";' > {properties} \
+             && java -cp '/opt/kafka/libs/*' org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server {broker} \
+             --topic {topic} --group {user} --from-beginning --isolation-level read_committed --max-messages {count} \
+             --timeout-ms 60000 --consumer.config {properties}"
+        );
+        let printed = self.container.run(["bash", "-c", &command].map(str::to_owned).to_vec()).await;
+        printed.lines().map(str::to_owned).collect()
+    }
+
+    /// Lets a user do what the arguments of `kafka-acls.sh` say. For a broker of one's own with an authorizer.
+    pub async fn allow(&self, user: &str, arguments: &str) {
+        let tool = "org.apache.kafka.tools.AclCommand --bootstrap-server localhost:9092 --add --allow-principal";
+        self.tool(&format!("{tool} User:{user} {arguments}")).await;
+    }
+
     /// Gives a user of the SASL listeners this password, by SCRAM-SHA-512; whoever is connected stays.
     pub async fn set_password(&self, user: &str, password: &str) {
         let change = format!(
