@@ -105,7 +105,7 @@ impl Frame {
                 (self.covered * 100.0).floor()
             ),
             String::new(),
-            format!("{MARGIN}the API        {}", self.act),
+            format!("{MARGIN}now            {}", self.act),
             format!("{MARGIN}jumpstream     {}", paint.state(&self.trouble)),
             format!("{MARGIN}{:15}{}", "", remedy(&self.trouble)).trim_end().to_owned(),
             format!("{MARGIN}survived       {}", survived(&self.activity)),
