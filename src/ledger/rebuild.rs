@@ -112,6 +112,7 @@ impl Rebuild {
             delivered: BTreeMap::new(),
             hours: BTreeMap::new(),
             forgotten: Vec::new(),
+            dropped: Vec::new(),
             whole: BTreeMap::new(),
         }
     }

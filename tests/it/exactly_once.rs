@@ -143,6 +143,11 @@ impl Stage {
     }
 }
 
+/// The broker of [`Stage::set`], for a test that has been given one.
+async fn shared() -> &'static Kafka {
+    Kafka::shared("the stage's own broker").await.expect("it was there a moment ago")
+}
+
 #[track_caller]
 fn assert_once(tally: &Tally) {
     assert_eq!((tally.lost, tally.repeated, tally.foreign), (0, 0, 0), "{tally:?}");

@@ -8,6 +8,7 @@ use jumpstream::store::kafka::format::{KNOWN, Key};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
+use super::shared;
 use super::{Stage, assert_once};
 use crate::kafka::unique;
 use crate::process::emulate;
@@ -21,7 +22,7 @@ async fn an_entry_of_a_newer_format_ends_run_with_78_and_a_sentence() {
     let stream = StreamKey { organization: emulator.organizations()[0].clone(), service: "all".to_owned() };
     let key = Key::Commit { stream, number: 1_000_000 }.encode();
     let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", stage.kafka.bootstrap()).create().unwrap();
+        ClientConfig::new().set("bootstrap.servers", shared().await.bootstrap()).create().unwrap();
     let newer = [KNOWN + 1, 1, 2, 3];
     let record = FutureRecord::to(&stage.ledger).partition(0).key(&key).payload(&newer[..]);
     producer.send(record, Duration::from_secs(30)).await.unwrap();

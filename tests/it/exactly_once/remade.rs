@@ -2,6 +2,7 @@
 
 use jumpstream::emulator::{Emulator, Options};
 
+use super::shared;
 use super::{PARTITIONS, Stage};
 use crate::kafka::unique;
 use crate::process::{Process, emulate, eventually, insert};
@@ -18,7 +19,7 @@ async fn happen(emulator: &Emulator, kind: &str, count: usize) -> Vec<String> {
 
 async fn committed(stage: &Stage) -> Vec<String> {
     let mut texts: Vec<String> =
-        stage.kafka.read_visible(&stage.topic).await.iter().map(|message| message.text().to_owned()).collect();
+        shared().await.read_visible(&stage.topic).await.iter().map(|message| message.text().to_owned()).collect();
     texts.sort();
     texts
 }
@@ -41,10 +42,10 @@ async fn a_topic_made_again_gets_what_comes_after_exactly_once() {
     holds(&stage, before).await;
 
     // While it is absent, for long enough to be asked about.
-    stage.kafka.delete_topic(&stage.topic).await;
+    shared().await.delete_topic(&stage.topic).await;
     let mut after = happen(&emulator, "meanwhile", 300).await;
     process.degraded(&format!("topic {} doesn't exist", stage.topic)).await;
-    stage.kafka.create_topic(&stage.topic, PARTITIONS, &[]).await;
+    shared().await.create_topic(&stage.topic, PARTITIONS, &[]).await;
     holds(&stage, after.clone()).await;
     process.ready().await;
     after.extend(happen(&emulator, "then", 200).await);
@@ -54,8 +55,8 @@ async fn a_topic_made_again_gets_what_comes_after_exactly_once() {
     let said = |process: &Process| process.count(&stage.topic) + process.count("given up");
     let mut before = said(&process);
     for round in 0..3 {
-        stage.kafka.delete_topic(&stage.topic).await;
-        stage.kafka.create_topic(&stage.topic, PARTITIONS, &[]).await;
+        shared().await.delete_topic(&stage.topic).await;
+        shared().await.create_topic(&stage.topic, PARTITIONS, &[]).await;
         let events = happen(&emulator, &format!("at once {round}"), 100).await;
         holds(&stage, events).await;
         // Or it was met while it was absent.

@@ -41,6 +41,7 @@ fn head(edge: Option<Time>) -> Checkpoint {
         delivered: BTreeMap::new(),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
+        dropped: Vec::new(),
         whole: BTreeMap::new(),
     }
 }
