@@ -45,8 +45,12 @@ impl Time {
     }
 
     /// Reads RFC 3339 with 0 to 9 fractional digits and any offset; a leap second is its minute's last.
-    pub fn parse(text: impl AsRef<[u8]>) -> Option<Time> {
-        let text = text.as_ref();
+    pub fn parse(text: &str) -> Option<Time> {
+        Time::parse_bytes(text.as_bytes())
+    }
+
+    /// As [`Self::parse`]; text that is written as nearly all is need not be shown to be UTF-8.
+    pub fn parse_bytes(text: &[u8]) -> Option<Time> {
         parse_utc(text).or_else(|| {
             let instant: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
             let nanos = instant.as_nanosecond();

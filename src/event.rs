@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::clock::Time;
 pub use json::Error;
-use json::{Value, Walk};
+use json::{Step, Value, Walk};
 
 /// An event as the API sent it.
 #[derive(Debug, Clone)]
@@ -59,31 +59,31 @@ impl Fields {
     /// Gives the fields and the number of bytes the object takes. An error whose `is_eof()` is true means that
     /// the object goes on behind `input`; any other that it is no JSON object.
     pub fn read(input: &[u8]) -> Result<(Fields, usize), Error> {
-        let mut texts: [Text; 5] = Default::default();
-        let mut actor = Text::Absent;
+        let mut texts: [Text; 6] = Default::default();
         let end = Walk::new(input).object(|walk, key| {
             let place = key.place(&["id", "event_type", "service", "timestamp", "organization", "initiated_by"]);
-            if place == Some(5) && walk.token() == b'{' {
-                actor = actor_of(walk, input)?;
+            if place == Some(INITIATED_BY) && walk.token() == b'{' {
+                texts[INITIATED_BY] = actor_of(walk, input)?;
                 return Ok(());
             }
             let value = walk.value()?;
-            match place {
-                Some(5) => actor = Text::Absent,
-                Some(place) => texts[place] = Text::of(value, input),
-                None => {}
+            if let Some(place) = place {
+                texts[place] = if place == INITIATED_BY { Text::Absent } else { Text::of(value, input) };
             }
             Ok(())
         })?;
-        let [id, event_type, service, timestamp, organization] = texts;
-        let time = timestamp.raw(input).and_then(Time::parse);
+        let [id, event_type, service, timestamp, organization, actor] = texts;
+        let time = timestamp.raw(input).and_then(Time::parse_bytes);
         Ok((Fields { id, event_type, service, timestamp, organization, actor, time }, end))
     }
 }
 
+/// The place of the one key whose value is no text.
+const INITIATED_BY: usize = 5;
+
 /// `id` of the object at this place, else its `username`.
 #[inline(always)]
-fn actor_of<'a>(walk: &mut Walk<'a>, input: &'a [u8]) -> Result<Text, &'static str> {
+fn actor_of<'a>(walk: &mut Walk<'a>, input: &'a [u8]) -> Step<Text> {
     let mut texts: [Text; 2] = Default::default();
     walk.entries(|walk, key| {
         let value = walk.value()?;
@@ -93,11 +93,7 @@ fn actor_of<'a>(walk: &mut Walk<'a>, input: &'a [u8]) -> Result<Text, &'static s
         Ok(())
     })?;
     let [id, username] = texts;
-    Ok(match (id, username) {
-        (id @ (Text::Span(..) | Text::Owned(_)), _) => id,
-        (_, username @ (Text::Span(..) | Text::Owned(_))) => username,
-        _ => Text::Absent,
-    })
+    Ok(if matches!(id, Text::Absent) { username } else { id })
 }
 
 impl Text {
@@ -308,8 +304,8 @@ fn write_value(text: &[u8], depth: usize, out: &mut Vec<u8>) {
         }
         [b'[', ..] if depth > 0 => {
             out.push(b'[');
-            let element = |value: Range<usize>| {
-                write_value(&text[value], depth - 1, out);
+            let element = |value: Value| {
+                write_value(&text[value.place], depth - 1, out);
                 out.push(b',');
             };
             // It was walked as a part of its object, so it is an array.

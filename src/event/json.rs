@@ -1,7 +1,11 @@
 //! Walks JSON text (RFC 8259) without building anything: where each value of an object lies.
 //!
 //! Checks the grammar but not the encoding: strings that are no UTF-8, lone surrogates and numbers that fit no
-//! machine type pass. Uses no recursion, so depth costs a bit a level and never the stack.
+//! machine type pass. Uses no recursion, so depth costs a bit a level and never the stack. What follows the text is
+//! not looked at, but for the rest of the block that its last string ends in.
+//!
+//! Tokens are read one by one, since in what the API sends each follows the other; what strings hold is passed over by
+//! [`mask`]s. All of a step is inlined into the loop that takes it, and whatever is rare is kept out of it.
 
 mod mask;
 
@@ -30,11 +34,11 @@ impl Error {
 pub(super) struct Walk<'a> {
     input: &'a [u8],
     at: usize,
-    /// Whether an escape was passed since this was last cleared.
+    /// Whether the key or value being passed holds an escape.
     escaped: bool,
-    /// Where the block of the input begins that `stops` describes.
-    block: usize,
+    /// What ends a string, in the block of the input that ends before `looked`.
     stops: u64,
+    looked: usize,
 }
 
 /// A key of an object.
@@ -66,25 +70,24 @@ pub(super) struct Value {
 
 /// What stood at the place instead of what was expected: a word small enough to travel in registers, since
 /// every step gives one.
-type Step<T> = Result<T, &'static str>;
+pub(super) type Step<T> = Result<T, &'static str>;
 
 impl<'a> Walk<'a> {
     pub(super) fn new(input: &'a [u8]) -> Walk<'a> {
-        let (block, stops) = look(input, 0);
-        Walk { input, at: 0, escaped: false, block, stops }
+        Walk { input, at: 0, escaped: false, stops: 0, looked: 0 }
     }
 
-    /// Walks one object and stops at each value for `entry`, which is told the key and has to pass the value.
-    /// Gives the number of bytes read.
+    /// Walks one object and stops before each value: `entry` is told the key and has to pass the value, by
+    /// [`Self::value`] or [`Self::entries`]. Gives the number of bytes read.
     #[inline(always)]
     pub(super) fn object(mut self, entry: impl FnMut(&mut Walk<'a>, Key<'a>) -> Step<()>) -> Result<usize, Error> {
         let walked = self.entries(entry);
         self.end(walked)
     }
 
-    /// Walks one array and shows each value's place. Gives the number of bytes read.
-    pub(super) fn array(mut self, value: impl FnMut(Range<usize>)) -> Result<usize, Error> {
-        let walked = self.values(value);
+    /// Walks one array and shows each value. Gives the number of bytes read.
+    pub(super) fn array(mut self, element: impl FnMut(Value)) -> Result<usize, Error> {
+        let walked = self.elements(element);
         self.end(walked)
     }
 
@@ -96,14 +99,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn values(&mut self, mut element: impl FnMut(Range<usize>)) -> Step<()> {
+    fn elements(&mut self, mut element: impl FnMut(Value)) -> Step<()> {
         self.expect(b'[', "[")?;
         if self.token() == b']' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            element(self.value()?.place);
+            element(self.value()?);
             match self.token() {
                 b',' => self.at += 1,
                 b']' => break,
@@ -154,20 +157,22 @@ impl<'a> Walk<'a> {
         Ok(Value { place: from..self.at, escaped: self.escaped })
     }
 
-    /// A key and its colon.
+    /// A key and its colon. Gives the key's place, without its quotes.
     #[inline(always)]
     fn key(&mut self) -> Step<Range<usize>> {
         self.expect(b'"', "a key")?;
         let from = self.at;
         self.skip_plain();
-        if self.input.get(self.at..).and_then(|rest| rest.first_chunk()) == Some(b"\":") {
+        let to = self.at;
+        // Both at once, which is how nearly every key ends.
+        if self.input.get(to..).and_then(|rest| rest.first_chunk()) == Some(b"\":") {
             self.at += 2;
-            return Ok(from..self.at - 2);
+            return Ok(from..to);
         }
         self.string()?;
-        let key = from..self.at - 1;
+        let to = self.at - 1;
         self.expect(b':', ":")?;
-        Ok(key)
+        Ok(from..to)
     }
 
     /// An object or array, which begins with `token`.
@@ -265,13 +270,14 @@ impl<'a> Walk<'a> {
     /// To the next quote, backslash or control character, or to the end.
     #[inline(always)]
     fn skip_plain(&mut self) {
-        let passed = self.at - self.block;
-        let ahead = if passed < BLOCK { self.stops >> passed } else { 0 };
+        let ahead = match self.looked.checked_sub(self.at) {
+            Some(left @ 1..) => self.stops >> (BLOCK - left),
+            _ => 0,
+        };
         if ahead != 0 {
             self.at += ahead.trailing_zeros() as usize;
         } else {
-            (self.block, self.stops) = look(self.input, self.at.max(self.block + BLOCK));
-            self.at = self.block + self.stops.trailing_zeros() as usize;
+            (self.at, self.looked, self.stops) = look(self.input, self.at.max(self.looked));
         }
     }
 
@@ -351,17 +357,10 @@ fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
     }
 }
 
-/// Whether all of `place` is UTF-8.
-#[inline(always)]
+/// Whether all of `place` is UTF-8. Nearly all is ASCII, which is found out faster than what else UTF-8 might be.
 pub(super) fn is_utf8(input: &[u8], place: Range<usize>) -> bool {
-    // Nearly all is ASCII, which is found out faster than what else UTF-8 might be.
-    let length = place.len();
-    if length < BLOCK && let Some(block) = input[place.start..].first_chunk() {
-        if mask::foreign(block) & ((1 << length) - 1) == 0 {
-            return true;
-        }
-    }
-    std::str::from_utf8(&input[place]).is_ok()
+    let text = &input[place];
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
 
 #[inline(always)]
@@ -389,21 +388,23 @@ fn behind_blanks(input: &[u8], at: usize) -> usize {
     input[at..].iter().position(|byte| !blank(byte)).map_or(input.len(), |blanks| at + blanks)
 }
 
-/// The first block from `from` on that holds what ends a string, and where it does. The end of the input does too.
+/// The first place from `from` on of what ends a string, the end of the block that begins there, and what
+/// else in it does.
 #[inline(never)]
-fn look(input: &[u8], mut from: usize) -> (usize, u64) {
+fn look(input: &[u8], mut from: usize) -> (usize, usize, u64) {
     loop {
         let rest = &input[from..];
         let stops = match rest.first_chunk() {
             Some(whole) => mask::stops(whole),
             None => {
+                // The end of the input ends a string, as the control character does that stands for it.
                 let mut padded = [0; BLOCK];
                 padded[..rest.len()].copy_from_slice(rest);
                 mask::stops(&padded)
             }
         };
         if stops != 0 {
-            return (from, stops);
+            return (from + stops.trailing_zeros() as usize, from + BLOCK, stops);
         }
         from += BLOCK;
     }

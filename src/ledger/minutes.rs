@@ -106,12 +106,13 @@ impl Digest {
             }
             None => Sha256::digest(event.bytes()),
         };
-        let mut carry = false;
+        let mut carry = 0;
         let (sums, _) = self.0.as_chunks_mut::<8>();
         let (addends, _) = hash.as_chunks::<8>();
         for (sum, addend) in sums.iter_mut().zip(addends).rev() {
-            let (total, over) = u64::from_be_bytes(*sum).carrying_add(u64::from_be_bytes(*addend), carry);
-            (*sum, carry) = (total.to_be_bytes(), over);
+            let total = u128::from(u64::from_be_bytes(*sum)) + u128::from(u64::from_be_bytes(*addend)) + carry;
+            *sum = (total as u64).to_be_bytes();
+            carry = total >> 64;
         }
     }
 }

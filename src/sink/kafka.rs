@@ -145,7 +145,7 @@ impl Settings {
         if let Some(ledger) = &self.ledger {
             headers = headers.insert(Header { key: "ledger", value: Some(ledger) });
         }
-        let key = record.key(self.key).map(str::as_bytes);
+        let key = record.key(self.key);
         let (topic, fallback) = (self.topic.of(record), self.topic.fallback());
         Outgoing { topic, fallback, partition: None, key, value: Some(&record.value), headers }
     }

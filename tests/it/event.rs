@@ -183,6 +183,154 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Blocks begin anywhere in a text, so its white space, escapes and the lengths of its strings are drawn at random.
+    #[test]
+    fn however_a_text_is_written_the_same_is_read(record in record(), seed in any::<u64>()) {
+        let text = written(&record, &mut fastrand::Rng::with_seed(seed));
+        let followed = [&text[..], b",\"\\"].concat();
+        prop_assert_eq!(Fields::read(&followed).unwrap().1, text.len());
+
+        let event = Event::parse(followed.into()).unwrap();
+        let string = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let by = record.get("initiated_by");
+        let actor = string(by.and_then(|by| by.get("id"))).or_else(|| string(by.and_then(|by| by.get("username"))));
+        prop_assert_eq!(event.id().map(str::to_owned), string(record.get("id")));
+        prop_assert_eq!(event.service().map(str::to_owned), string(record.get("service")));
+        prop_assert_eq!(event.actor().map(str::to_owned), actor);
+        if let Identity::Content(content) = event.identity() {
+            let enrichment = |key: &str| ["geoip", "asn", "useragent"].contains(&key);
+            let without = record.into_iter().filter(|(key, _)| !enrichment(key)).collect();
+            let mut expected = String::new();
+            write_sorted(&Value::Object(without), &mut expected);
+            prop_assert_eq!(String::from_utf8(content).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_goes_on_and_one_that_is_damaged_is_judged_as_by_serde_json(
+        record in record(), seed in any::<u64>(),
+    ) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let text = written(&record, &mut random);
+        let begin = text.iter().position(|byte| *byte == b'{').unwrap() + 1;
+        let near_the_end = text.len().saturating_sub(70).max(begin)..text.len();
+        let anywhere: Vec<usize> = (0..50).map(|_| random.usize(begin..=text.len() - 1)).collect();
+        for end in near_the_end.chain(anywhere.iter().copied()) {
+            prop_assert!(Fields::read(&text[..end]).unwrap_err().is_eof(), "cut at {}", end);
+        }
+        for at in anywhere {
+            let mut damaged = text.clone();
+            let tokens = b"{}[]\",:\\ 0-1.eEtfnu\nx\0\t\x1f";
+            damaged[at] = if random.bool() { random.u8(..) } else { tokens[random.usize(..tokens.len())] };
+            judged_alike(&damaged).map_err(|why| TestCaseError::fail(format!("{} at {at}: {why}", damaged[at])))?;
+        }
+    }
+}
+
+/// Both read the same object, or neither does; neither looks at the encoding or a number's size.
+fn judged_alike(text: &[u8]) -> Result<(), String> {
+    let mut library = serde_json::Deserializer::from_slice(text).into_iter::<serde::de::IgnoredAny>();
+    let ours = Fields::read(text);
+    match (&ours, library.next()) {
+        (Ok((_, end)), Some(Ok(_))) if *end == library.byte_offset() => Ok(()),
+        // The library wants four bytes before it looks whether they are digits.
+        (Err(ours), Some(Err(theirs))) if ours.is_eof() == theirs.is_eof() || ours.to_string().contains("four") => {
+            Ok(())
+        }
+        (_, theirs) => Err(format!("{ours:?}, by the library {theirs:?}")),
+    }
+}
+
+/// `record` with white space between all tokens, and characters written as escapes or not.
+fn written(record: &serde_json::Map<String, Value>, random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut out = vec![b' '; random.usize(..64)];
+    write_loosely(&Value::Object(record.clone()), random, &mut out);
+    out
+}
+
+fn write_loosely(value: &Value, random: &mut fastrand::Rng, out: &mut Vec<u8>) {
+    let blanks = |random: &mut fastrand::Rng, out: &mut Vec<u8>| {
+        let count = if random.u8(..) == 0 { 70 } else { [0, 0, 0, 1, 2][random.usize(..5)] };
+        out.extend((0..count).map(|_| b" \n\r\t"[random.usize(..4)]));
+    };
+    let brackets = match value {
+        Value::Object(_) => b"{}",
+        Value::Array(_) => b"[]",
+        Value::String(text) => return write_text(text, random, out),
+        leaf => return out.extend_from_slice(leaf.to_string().as_bytes()),
+    };
+    let entries = value.as_object().into_iter().flatten().map(|(key, value)| (Some(key), value));
+    let elements = value.as_array().into_iter().flatten().map(|value| (None, value));
+    out.push(brackets[0]);
+    for (place, (key, value)) in entries.chain(elements).enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        blanks(random, out);
+        if let Some(key) = key {
+            write_text(key, random, out);
+            blanks(random, out);
+            out.push(b':');
+            blanks(random, out);
+        }
+        write_loosely(value, random, out);
+        blanks(random, out);
+    }
+    blanks(random, out);
+    out.push(brackets[1]);
+}
+
+fn write_text(text: &str, random: &mut fastrand::Rng, out: &mut Vec<u8>) {
+    let often = random.u8(..) < 30;
+    out.push(b'"');
+    for character in text.chars() {
+        if often && random.bool() {
+            let units =
+                character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            out.extend_from_slice(units.as_bytes());
+        } else {
+            let plain = Value::from(character.to_string()).to_string();
+            out.extend_from_slice(&plain.as_bytes()[1..plain.len() - 1]);
+        }
+    }
+    out.push(b'"');
+}
+
+/// Any object: the keys that are read and others, strings up to several blocks long, and those made of backslashes.
+fn record() -> impl Strategy<Value = serde_json::Map<String, Value>> {
+    let text = || prop_oneof!["[a-zé]{0,12}", "[a-z\"😀 :,{}]{0,150}", "[\\\\]{0,90}", "[\\\\\"\n]{0,12}"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    let key = move || prop_oneof!["(id|service|initiated_by|username|geoip)", text()];
+    let entries = move |value: BoxedStrategy<Value>| {
+        prop::collection::btree_map(key(), value, 0..6).prop_map(|entries| entries.into_iter().collect())
+    };
+    let value = leaf.prop_recursive(6, 60, 6, move |value| {
+        prop_oneof![
+            prop::collection::vec(value.clone(), 0..6).prop_map(Value::from),
+            entries(value).prop_map(Value::Object),
+        ]
+    });
+    entries(value.boxed())
+}
+
+#[test]
+fn an_empty_object_is_read_without_what_follows_it() {
+    let page = [b"{}".repeat(200_000), b"\"".to_vec()].concat();
+    let begun = std::time::Instant::now();
+    let mut at = 0;
+    while page[at] == b'{' {
+        at += Fields::read(&page[at..]).unwrap().1;
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "each has looked at all that follow");
+}
+
 /// Any object without an `id`; keys and texts that need escapes among them.
 fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {
     let text = prop_oneof!["[a-c]{1,3}", "[a\"\\\\\n/é😀]{0,4}", Just("geoip".to_owned())];
