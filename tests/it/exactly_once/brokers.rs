@@ -12,7 +12,7 @@ use crate::random;
 /// Rounds in `make test` and in `make prove`: in each both coordinators are killed, and then all at once; in the latter
 /// any one besides.
 const SAMPLE: usize = 1;
-const ALL: usize = 10;
+const ALL: usize = 4;
 const LEDGER_PARTITIONS: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,8 +117,8 @@ async fn a_forbidden_or_missing_topic_without_a_fallback_holds_back_its_own_stre
             kafka.deny_write(&topics[0]).await;
             process.degraded(&format!("refuse topic {}", topics[0])).await;
             let held = stage.visible(&topics[0]).await.len();
-            for place in 1..4 {
-                stage.flows_in(&topics[place], |_| true).await;
+            for topic in &topics[1..] {
+                stage.flows_in(topic, |_| true).await;
             }
             assert_eq!(stage.visible(&topics[0]).await.len(), held, "it was not forbidden: the test did not bite");
             process.degraded(&format!("refuse topic {}", topics[0])).await;

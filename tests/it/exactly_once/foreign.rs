@@ -21,15 +21,15 @@ const LONG: Duration = Duration::from_secs(600);
 /// How the foreign transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    ByItsTimeout,
-    ByCommit,
+    Timeout,
+    Commit,
     /// After a take-over has refused, by what it tells one to do.
-    ByTheRemedy,
+    Remedy,
 }
 
 /// In `make test` and in `make prove`: the last one waits for a minute.
-const SAMPLE: &[Ending] = &[Ending::ByItsTimeout, Ending::ByCommit];
-const ALL: &[Ending] = &[Ending::ByItsTimeout, Ending::ByCommit, Ending::ByTheRemedy, Ending::ByCommit];
+const SAMPLE: &[Ending] = &[Ending::Timeout, Ending::Commit];
+const ALL: &[Ending] = &[Ending::Timeout, Ending::Commit, Ending::Remedy, Ending::Commit];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_transaction_on_a_ledger_holds_back_that_partition_alone_and_for_as_long_as_it_is_open() {
@@ -47,7 +47,7 @@ async fn a_foreign_transaction_on_a_ledger_holds_back_that_partition_alone_and_f
         fleet.start(0);
         fleet.until_all_owned().await;
         for ending in if random::is_prove() { ALL } else { SAMPLE } {
-            let timeout = if *ending == Ending::ByItsTimeout { SHORT } else { LONG };
+            let timeout = if *ending == Ending::Timeout { SHORT } else { LONG };
             let foreigner = Foreigner::intrude(&stage.brokers, &stage.ledger, partition, timeout).await;
             // Whoever owns the partition goes on.
             stage.flows_in(&stage.topic, |message| is_of(message, &held)).await;
@@ -64,16 +64,16 @@ async fn a_foreign_transaction_on_a_ledger_holds_back_that_partition_alone_and_f
             stage.flows_in(&stage.topic, |message| is_of(message, &free)).await;
             assert_eq!(process.count(&mark(partition)), 0, "taken over without having read it all:\n{}", process.log());
             match ending {
-                Ending::ByItsTimeout => {}
-                Ending::ByCommit => foreigner.commit().await,
-                Ending::ByTheRemedy => abort_as_told(kafka, &mut process, &stage, partition).await,
+                Ending::Timeout => {}
+                Ending::Commit => foreigner.commit().await,
+                Ending::Remedy => abort_as_told(kafka, &mut process, &stage, partition).await,
             }
             process.said(&mark(partition)).await;
             stage.flows_in(&stage.topic, |message| is_of(message, &held)).await;
             let after = stage.visible(&stage.topic).await.iter().filter(|message| is_of(message, &held)).count();
             println!("{ending:?}: {} events of the partition since the foreign transaction ended", after - before);
             process.ready().await;
-            if *ending == Ending::ByCommit {
+            if *ending == Ending::Commit {
                 process.said("what isn't jumpstream's").await;
             }
             fleet.running.insert(0, process);

@@ -12,7 +12,7 @@ use crate::random;
 
 /// How often the disk is full, in `make test` and in `make prove`, and for how long.
 const SAMPLE: (usize, Duration) = (1, Duration::from_secs(5));
-const ALL: (usize, Duration) = (8, Duration::from_secs(20));
+const ALL: (usize, Duration) = (5, Duration::from_secs(20));
 
 const DISK: u64 = 512 << 20;
 /// What events may still fill.

@@ -13,7 +13,7 @@ use crate::sink::broker::noise;
 
 /// How many events are too large, in `make test` and in `make prove`.
 const SAMPLE: usize = 3;
-const ALL: usize = 60;
+const ALL: usize = 40;
 const LIMIT: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
