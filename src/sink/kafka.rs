@@ -38,7 +38,7 @@ pub use line::Outgoing;
 use publisher::Publisher;
 pub use token::{Asking, Grant, OAuth, Tokens};
 pub use topics::Topics;
-pub use transaction::{Lost, Outcome, Transactions};
+pub use transaction::{Attempt, Lost, Outcome, Transactions};
 
 /// A topic and the way to it. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]

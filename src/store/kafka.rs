@@ -105,9 +105,20 @@ impl Ledgers {
         crate::fail_point!("owned");
         let folded = match reading::read(self, number, owner.token).await? {
             Read::Whole(folded) => folded,
-            Read::Stuck { offset } => return Err(Untaken::NotNow(self.stuck(number, offset))),
+            Read::Stuck { offset } => {
+                let stuck = self.stuck(number, offset);
+                tracing::warn!("{stuck}");
+                return Err(Untaken::NotNow(stuck));
+            }
         };
         crate::fail_point!("read");
+        if let Some(offset) = folded.foreign {
+            tracing::warn!(
+                "partition {number} of ledger topic {} holds what isn't jumpstream's, from offset {offset} on; it is left \
+                 out: find who writes there, and take Write on the topic from them",
+                self.options.topic
+            );
+        }
         if folded.format.is_none() {
             return Err(Error::Emptied { topic: self.options.topic.clone(), events: self.events() }.into());
         }
@@ -151,11 +162,11 @@ impl Ledgers {
 
     fn stuck(&self, number: u32, offset: i64) -> String {
         let topic = &self.options.topic;
+        let tool = format!("kafka-transactions.sh --bootstrap-server {}", self.options.settings.brokers.join(","));
         format!(
-            "an open transaction that isn't ours hides partition {number} of ledger topic {topic} behind offset {offset}; \
-             find it: kafka-transactions.sh --bootstrap-server {} describe-producers --topic {topic} --partition {number}, \
-             and end its producer, or abort it there",
-            self.options.settings.brokers.join(",")
+            "an open transaction that isn't ours hides partition {number} of ledger topic {topic} from offset {offset} on; \
+             find whose it is: {tool} describe-producers --topic {topic} --partition {number}; end that producer, or the \
+             transaction: {tool} abort --topic {topic} --partition {number} --start-offset {offset}"
         )
     }
 }

@@ -3,6 +3,7 @@
 //! # Invariants
 //! Pure but for [`write_entries`]: which message belongs to which batch, nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -50,6 +51,15 @@ pub(super) enum Place {
     Entry(usize, usize),
 }
 
+impl Place {
+    /// Its batch's.
+    pub fn submission(self) -> usize {
+        match self {
+            Place::Record(number, _) | Place::Dead(number, _) | Place::Entry(number, _) => number,
+        }
+    }
+}
+
 impl Group {
     pub fn add(&mut self, submission: Submission) {
         self.records += submission.batch.records.len();
@@ -59,6 +69,18 @@ impl Group {
 
     pub fn is_full(&self) -> bool {
         self.records >= RECORDS || self.bytes >= BYTES
+    }
+
+    /// Takes these batches out.
+    pub fn remove(&mut self, submissions: &BTreeSet<usize>) -> impl Iterator<Item = Submission> + use<> {
+        let mut removed = Vec::new();
+        for (number, submission) in std::mem::take(self).submissions.into_iter().enumerate() {
+            match submissions.contains(&number) {
+                true => removed.push(submission),
+                false => self.add(submission),
+            }
+        }
+        removed.into_iter()
     }
 
     /// All messages in their order: each batch's records, dead letters (unless they were buried before) and entries.

@@ -282,6 +282,26 @@ fn a_ledger_that_is_not_whole_is_refused() {
 }
 
 #[test]
+fn what_others_wrote_is_left_out_and_damage_is_not() {
+    let (log, work) = small();
+    let judged = |log: &Log| work.judge(&log.fold(layout()).unwrap().streams[&work.key].0, "beside what others wrote");
+    assert_eq!(log.fold(layout()).unwrap().foreign, None);
+    let mut shared = log.clone();
+    let first = shared.end();
+    for (key, value) in [("user-17", Some("text")), ("", None), (" ", None), ("\u{e9}t\u{e9}", Some(""))] {
+        shared.append(vec![Entry { key: key.into(), value: value.map(Into::into) }]);
+    }
+    judged(&shared);
+    assert_eq!(shared.fold(layout()).unwrap().foreign, Some(first));
+    for key in [vec![2], vec![7], vec![0, 0, 0, 1], [Key::Owner.encode(), vec![1]].concat()] {
+        let mut damaged = log.clone();
+        damaged.append(vec![Entry { key, value: Some(vec![]) }]);
+        let error = damaged.fold(layout()).unwrap_err();
+        assert!(matches!(error, Error::Damaged { of: "key", .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_stream_in_another_partition_is_refused() {
     let two = Layout::of(2);
     let far = (0..).map(stream).find(|stream| two.partition(stream) == 1).unwrap();
