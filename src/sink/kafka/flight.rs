@@ -24,7 +24,7 @@ use crate::sink::trouble::quote;
 pub(super) type Failure = (usize, RDKafkaErrorCode);
 
 /// Of a flight's answers the first so many are looked at for where they landed, and then each such.
-const LOOKED_AT: (usize, usize) = (64, 256);
+const LOOKED_AT: (usize, usize) = (1_000, 256);
 
 /// Shared by the producer, whose callbacks fill it, and those who wait.
 #[derive(Debug, Default, Clone)]
