@@ -67,8 +67,8 @@ async fn what_a_lowered_limit_refuses_is_a_dead_letter_once_and_all_else_goes_on
         println!("the event that was written most often was written {most} times");
         assert_once(&tally);
         assert!(uncommitted > 0, "no transaction was aborted: the brokers refused nothing");
-        // Aborted with the one that was refused, found to be sound beside it, committed.
-        assert!(*most <= 3, "a refused record was sent again with its neighbours");
+        // For each that is refused: aborted with it, found to be sound beside it; and once committed.
+        assert!(*most <= 2 * count + 1, "a refused record was sent again with its neighbours");
     }
 }
 
