@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test prove check fmt bench docs services clean-services clean
+.PHONY: help build demo demo-kafka test prove check fmt bench docs services clean-services clean
 
 # What the tests are told of the services: written by scripts/services, empty where there are none.
 WITH_SERVICES := scripts/services && . target/services.env &&
@@ -16,6 +16,9 @@ build: ## the binary, as it is released: target/release/jumpstream (built apart 
 
 demo: ## shows it work, in half a minute once it is built: no account, no Kafka, nothing to set up
 	cargo run --locked -- demo
+
+demo-kafka: ## the same with a real Kafka, exactly once, while jumpstream is killed again and again (a minute; wants Docker)
+	$(WITH_SERVICES) scripts/demo-kafka
 
 test: ## all tests, with real services where they can be had (T=name runs only tests of that name)
 	$(WITH_SERVICES) cargo test --locked --test it -- $(T)
@@ -31,7 +34,7 @@ check: ## formatting, lints, and the dependencies' licences, sources and known f
 fmt: ## formats the code
 	cargo fmt
 
-bench: ## measures throughput and memory (takes minutes; prints a table)
+bench: ## measures throughput, latency and memory (20 minutes; prints tables; scripts/bench runs single parts)
 	$(WITH_SERVICES) scripts/bench
 
 docs: ## the code's documentation: target/doc/jumpstream/index.html

@@ -8,6 +8,7 @@ pub mod check;
 pub mod demo;
 pub mod emulate;
 pub mod run;
+pub mod state;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
+    State(state::Args),
     /// Is to come; meanwhile: curl -s http://127.0.0.1:9465/status
     #[command(hide = true)]
     Status(NotYet),
@@ -54,6 +56,7 @@ impl Cli {
             Command::Check(args) => check::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Emulate(args) => emulate::run(*args).await,
+            Command::State(args) => state::run(args).await,
             Command::Status(_) => {
                 eprintln!(
                     "jumpstream: `status` isn't built yet in this release\n  → curl -s http://127.0.0.1:9465/status, or \

@@ -12,10 +12,12 @@
 pub mod checkpoint;
 pub mod coverage;
 pub mod minutes;
+pub mod rebuild;
 
 pub use checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
 pub use coverage::Coverage;
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
+pub use rebuild::Rebuild;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;

@@ -16,6 +16,7 @@ mod trouble;
 use async_trait::async_trait;
 
 use crate::record::{DeadLetter, Reason, Record};
+pub use trouble::Wait;
 
 /// Publishes records.
 #[async_trait]

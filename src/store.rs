@@ -61,9 +61,13 @@ pub enum Error {
     #[error("ledger topic {topic}: {source}")]
     Topic { topic: String, source: kafka::fold::Error },
     #[error(
-        "ledger topic {topic} is empty, but topic {events} holds records that were written with it: its ledgers were deleted, and starting anew would deliver again what is there; give back the topic as it was, or choose another state.topic to begin anew: what lies behind poll.start then comes again"
+        "ledger topic {topic} is empty, but topic {events} holds records that were written with it: its ledgers were deleted, and starting anew would deliver again what is there; give back the topic as it was, or make its ledgers again from these records with `jumpstream state rebuild`, or choose another state.topic to begin anew: what lies behind poll.start then comes again"
     )]
     Emptied { topic: String, events: String },
+    #[error(
+        "ledger topic {topic} holds entries, and nothing is ever written over a ledger: where it is whole, nothing has to be made again; where it is not, stop every replica, delete it (kafka-topics.sh --bootstrap-server {brokers} --delete --topic {topic}) and run this again"
+    )]
+    Occupied { topic: String, brokers: String },
     #[error(
         "ledger topic {topic} has {found} partitions and state.partitions says {wanted}: streams would be looked for in the wrong place; set state.partitions to {found}, or choose another state.topic"
     )]

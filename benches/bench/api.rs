@@ -29,6 +29,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Of ten days, all of it older than the last age when it is looked at.
+    pub fn of(events: u32) -> Dataset {
+        Dataset { events, days: 10, later_days: 9, incompressible: false, cached_pages: 8 }
+    }
+
     /// The instant that coverage is to begin at.
     pub fn start(&self) -> String {
         let clock: jiff::Timestamp = CLOCK.parse().expect("it is a time");
@@ -42,12 +47,19 @@ pub struct Api {
     pub process: Process,
 }
 
-/// A request of `/events` as the emulator remembers it.
+/// A request as the emulator remembers it.
 #[derive(Deserialize)]
 struct Asked {
+    time: String,
     path: String,
     body: String,
     status: u16,
+}
+
+impl Asked {
+    fn time(&self) -> jiff::Timestamp {
+        self.time.parse().expect("the emulator writes RFC 3339")
+    }
 }
 
 impl Api {
@@ -80,30 +92,72 @@ impl Api {
         process::cpu_seconds(self.process.id())
     }
 
-    /// How many requests it remembers.
-    pub async fn asked(&self) -> Outcome<usize> {
-        Ok(self.ask("/_emulator/requests", None).await?.lines().count())
+    /// What its clock shows.
+    pub async fn now(&self) -> Outcome<jiff::Timestamp> {
+        #[derive(Deserialize)]
+        struct Clock {
+            now: String,
+        }
+        Ok(serde_json::from_str::<Clock>(&self.ask("/_emulator/clock", None).await?)?.now.parse()?)
     }
 
-    /// The bodies of the requests of `/events` that it was asked behind the first `known` ones, a line each.
-    pub async fn pages_since(&self, known: usize) -> Outcome<String> {
+    /// The requests that were answered with a page of events, from `since` on by its clock; of the newest 10,000.
+    async fn pages(&self, since: jiff::Timestamp) -> Outcome<Vec<Asked>> {
         let lines = self.ask("/_emulator/requests", None).await?;
-        let asked = lines.lines().skip(known).map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
-        let pages = asked.into_iter().filter(|asked| asked.status == 200 && asked.path.ends_with("/events"));
-        Ok(pages.map(|asked| asked.body + "\n").collect())
+        let asked = lines.lines().map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
+        let is_page = |asked: &Asked| asked.time() >= since && asked.status == 200 && asked.path.ends_with("/events");
+        // An account that names no organization looks for one in a page of a single event.
+        Ok(asked.into_iter().filter(|asked| is_page(asked) && !asked.body.contains("\"limit\":1,")).collect())
+    }
+
+    /// The bodies of those requests, a line each.
+    pub async fn pages_since(&self, since: jiff::Timestamp) -> Outcome<String> {
+        Ok(self.pages(since).await?.into_iter().map(|asked| asked.body + "\n").collect())
+    }
+
+    /// How many seconds after `since` the first of them came.
+    pub async fn first_page_since(&self, since: jiff::Timestamp) -> Outcome<f64> {
+        let pages = self.pages(since).await?;
+        Ok(pages.first().ok_or("no page was asked for")?.time().duration_since(since).as_secs_f64())
+    }
+
+    /// How many pages of events it has answered with.
+    pub async fn page_count(&self) -> Outcome<u64> {
+        #[derive(Deserialize)]
+        struct Stats {
+            pages: u64,
+        }
+        Ok(serde_json::from_str::<Stats>(&self.ask("/_emulator/stats", None).await?)?.pages)
+    }
+
+    /// The ids of all organizations that the key sees.
+    pub async fn organizations(&self) -> Outcome<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Listed {
+            results: Vec<Organization>,
+        }
+        #[derive(Deserialize)]
+        struct Organization {
+            _id: String,
+        }
+        let (client, mut all) = (client()?, Vec::new());
+        loop {
+            let url = format!("{}/api/organizations?limit=100&skip={}", self.url, all.len());
+            let answer = client.get(url).header("x-api-key", KEY).send().await?.error_for_status()?.text().await?;
+            let listed = serde_json::from_str::<Listed>(&answer)?.results;
+            if listed.is_empty() {
+                return Ok(all);
+            }
+            all.extend(listed.into_iter().map(|organization| organization._id));
+        }
     }
 
     async fn ask(&self, path: &str, body: Option<String>) -> Outcome<String> {
         ask(&format!("{}{path}", self.url), body).await
     }
-
-    /// The part of a configuration that points here.
-    pub fn account(&self) -> String {
-        format!("accounts: [{{endpoint: \"{}\", api_key: {{env: BENCH_KEY}}, requests_per_second: 1000}}]\n", self.url)
-    }
 }
 
-/// The variable that [`Api::account`] names, and its value.
+/// The variable that configurations name for the key, and its value.
 pub const KEY_VARIABLE: (&str, &str) = ("BENCH_KEY", KEY);
 
 async fn ask(url: &str, body: Option<String>) -> Outcome<String> {

@@ -2,22 +2,26 @@
 //!
 //! Each runs in a process of its own, so that its processor time is its own.
 
-use std::io::{BufRead as _, Write as _};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jumpstream::clock::Time;
 use jumpstream::record::{Delivery, Key, Record, raw};
+use jumpstream::store::kafka::{TRANSACTION_BYTES, TRANSACTION_RECORDS};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::process::{self, Process, Taken};
+use crate::setup::ledger_of;
 use crate::{Outcome, api};
 
 pub const DOWNLOAD: &str = "download";
 pub const PRODUCE: &str = "produce";
+/// For everything that the brokers are asked.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks for the pages that the file `requests` names, one after the other, and throws them away.
 pub async fn download(url: &str, requests: &str) -> Outcome<()> {
@@ -34,18 +38,34 @@ pub async fn download(url: &str, requests: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// How librdkafka alone is to produce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In transactions as large as the largest of jumpstream.
+    Transactions,
+    Plain,
+}
+
 /// Produces what those pages hold, with librdkafka alone: the same values, keys and headers.
 ///
-/// Everything is in memory before it says `ready`; it begins with the next line on standard input.
-pub async fn produce(url: &str, requests: &str, broker: &str, topic: &str) -> Outcome<()> {
+/// Everything is in memory before it says how much that is. Then each line on standard input, a mode and a topic, is
+/// answered with the seconds and the seconds of processor time that it took, and the number of transactions.
+pub async fn produce(url: &str, requests: &str, broker: &str) -> Outcome<()> {
     let records = records(url, requests).await?;
-    println!("ready {}", records.len());
+    println!("{}", records.len());
     std::io::stdout().flush()?;
-    std::io::stdin().lock().read_line(&mut String::new())?;
-    let (begun, cpu) = (Instant::now(), process::cpu_seconds(std::process::id())?);
-    send_all(broker, topic, &records)?;
-    let wall = begun.elapsed().as_secs_f64();
-    println!("{wall} {}", process::cpu_seconds(std::process::id())? - cpu);
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (mode, topic) = line.split_once(' ').ok_or("no topic")?;
+        let (begun, cpu) = (Instant::now(), process::cpu_seconds(std::process::id())?);
+        let transactions = match mode {
+            "Transactions" => send_in_transactions(broker, topic, &records)?,
+            _ => send_plain(broker, topic, &records)?,
+        };
+        let wall = begun.elapsed().as_secs_f64();
+        println!("{wall} {} {transactions}", process::cpu_seconds(std::process::id())? - cpu);
+        std::io::stdout().flush()?;
+    }
     Ok(())
 }
 
@@ -62,30 +82,66 @@ async fn records(url: &str, requests: &str) -> Outcome<Vec<Record>> {
 }
 
 /// librdkafka as it comes, with what jumpstream promises (`acks`, idempotence) and its compression.
-fn send_all(broker: &str, topic: &str, records: &[Record]) -> Outcome<()> {
+fn config(broker: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker).set("compression.type", "lz4");
     config.set("acks", "all").set("enable.idempotence", "true").set("partitioner", "murmur2_random");
-    let producer: BaseProducer = config.create()?;
-    for record in records {
-        let mut message = BaseRecord::to(topic).payload(&record.value[..]).headers(headers(record));
-        message.key = record.key(Key::Actor);
-        while let Err((error, again)) = producer.send(message) {
-            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
-                return Err(error.into());
-            }
-            producer.poll(Duration::from_millis(10));
-            message = again;
-        }
+    config
+}
+
+fn send_plain(broker: &str, topic: &str, records: &[Record]) -> Outcome<u64> {
+    let producer: BaseProducer = config(broker).create()?;
+    records.iter().try_for_each(|record| send(&producer, topic, record, None))?;
+    producer.flush(PATIENCE)?;
+    Ok(0)
+}
+
+/// A transaction is full as one of jumpstream's is.
+fn send_in_transactions(broker: &str, topic: &str, records: &[Record]) -> Outcome<u64> {
+    let producer: BaseProducer = config(broker).set("transactional.id", format!("{topic}-alone")).create()?;
+    producer.init_transactions(PATIENCE)?;
+    // Records of an exactly-once sink say which ledger they were written with.
+    let ledger = ledger_of(topic);
+    let mut rest = records;
+    let mut transactions = 0;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            let fits = bytes < TRANSACTION_BYTES;
+            bytes += record.value.len();
+            fits
+        };
+        let (some, others) = rest.split_at(rest.iter().take(TRANSACTION_RECORDS).take_while(fits).count());
+        producer.begin_transaction()?;
+        some.iter().try_for_each(|record| send(&producer, topic, record, Some(&ledger)))?;
+        producer.commit_transaction(PATIENCE)?;
+        transactions += 1;
+        rest = others;
     }
-    producer.flush(Duration::from_secs(60))?;
+    Ok(transactions)
+}
+
+fn send(producer: &BaseProducer, topic: &str, record: &Record, ledger: Option<&str>) -> Outcome<()> {
+    let mut message = BaseRecord::to(topic).payload(&record.value[..]).headers(headers(record, ledger));
+    message.key = record.key(Key::Actor);
+    while let Err((error, again)) = producer.send(message) {
+        if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+            return Err(error.into());
+        }
+        producer.poll(Duration::from_millis(10));
+        message = again;
+    }
     Ok(())
 }
 
-fn headers(record: &Record) -> OwnedHeaders {
-    record.headers().fold(OwnedHeaders::new_with_capacity(8), |headers, (key, value)| {
+fn headers(record: &Record, ledger: Option<&str>) -> OwnedHeaders {
+    let headers = record.headers().fold(OwnedHeaders::new_with_capacity(8), |headers, (key, value)| {
         headers.insert(Header { key, value: Some(value.as_bytes()) })
-    })
+    });
+    match ledger {
+        Some(ledger) => headers.insert(Header { key: "ledger", value: Some(ledger) }),
+        None => headers,
+    }
 }
 
 /// [`download`] in a process of its own.
@@ -93,26 +149,37 @@ pub async fn measure_download(url: &str, requests: &str) -> Outcome<Taken> {
     process::run(own().args([DOWNLOAD, url, requests]).stdout(Stdio::null())).await
 }
 
-/// [`produce`] in a process of its own; `before` is called when it is ready. Gives its figures and how many it sent.
-pub async fn measure_produce(
-    url: &str,
-    requests: &str,
-    broker: &str,
-    topic: &str,
-    before: impl FnOnce() -> Outcome<()>,
-) -> Outcome<(Taken, u64)> {
-    let mut command = own();
-    command.args([PRODUCE, url, requests, broker, topic]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = Process::start(&mut command)?;
-    let mut answers = std::io::BufReader::new(process.0.stdout.take().ok_or("no pipe")?).lines();
-    let mut line = || answers.next().ok_or("the producer ended early")?.map_err(|error| error.to_string());
-    let count = line()?.trim_start_matches("ready ").parse()?;
-    before()?;
-    process.0.stdin.take().ok_or("no pipe")?.write_all(b"go\n")?;
-    let figures = line()?;
-    let (wall, cpu) = figures.split_once(' ').ok_or("no figures")?;
-    let peak_bytes = process::memory(process.id(), "VmHWM").unwrap_or(0);
-    Ok((Taken { wall_seconds: wall.parse()?, cpu_seconds: cpu.parse()?, peak_bytes }, count))
+/// [`produce`] in a process of its own.
+pub struct Producer {
+    /// How many records it holds.
+    pub records: u64,
+    process: Process,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Producer {
+    pub fn start(url: &str, requests: &str, broker: &str) -> Outcome<Producer> {
+        let mut command = own();
+        command.args([PRODUCE, url, requests, broker]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::start(&mut command)?;
+        let orders = process.0.stdin.take().ok_or("no pipe")?;
+        let mut answers = BufReader::new(process.0.stdout.take().ok_or("no pipe")?).lines();
+        let records = answers.next().ok_or("the producer ended early")??.parse()?;
+        Ok(Producer { records, process, orders, answers })
+    }
+
+    /// What it took to produce all of it, and in how many transactions.
+    pub fn produce(&mut self, mode: Mode, topic: &str) -> Outcome<(Taken, u64)> {
+        writeln!(self.orders, "{mode:?} {topic}")?;
+        let figures = self.answers.next().ok_or("the producer ended early")??;
+        let mut figures = figures.split_whitespace();
+        let mut figure = || figures.next().ok_or("a figure is missing");
+        let (wall_seconds, cpu_seconds, transactions) = (figure()?.parse()?, figure()?.parse()?, figure()?.parse()?);
+        // All records are in its memory, whoever sends them.
+        let peak_bytes = process::memory(self.process.id(), "VmHWM").unwrap_or(0);
+        Ok((Taken { wall_seconds, cpu_seconds, peak_bytes }, transactions))
+    }
 }
 
 fn own() -> Command {

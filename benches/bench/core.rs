@@ -31,7 +31,8 @@ struct Captured {
 type Stage = fn(&Captured) -> u64;
 
 pub async fn run(options: &Options) -> Outcome<()> {
-    let captured = capture(options.events / 10).await?;
+    let rounds = options.rounds(5);
+    let captured = capture(options.events(100_000)).await?;
     let count = captured.events.len() as f64;
     let bytes: usize = captured.events.iter().map(|event| event.bytes().len()).sum();
     let stages: [(&str, Stage); 6] = [
@@ -43,7 +44,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
         ("record: value, key and headers", record),
     ];
     let mut nanos = vec![Vec::new(); stages.len()];
-    for _ in 0..options.rounds {
+    for _ in 0..rounds {
         for (place, (_, stage)) in stages.iter().enumerate() {
             nanos[place].push(stage(&captured) as f64 / count);
         }
@@ -57,7 +58,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
         "core: {} events of {:.0} bytes on average, processor time of one thread, median of {} rounds",
         table::thousands(count),
         bytes as f64 / count,
-        options.rounds
+        rounds
     );
     table::print(&title, &rows);
     Ok(())

@@ -1,6 +1,7 @@
 //! What `make bench` runs: figures measured side by side in one run, medians of interleaved rounds, never judged by time.
 //!
-//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `memory` and `latency`, by default all.
+//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `latency`, `memory`, `idle` and `restart`,
+//! by default all. Each part has numbers of its own where none are given; progress goes to standard error.
 //! What is measured runs in processes of its own (the released binary, the emulator, the broker), so that the
 //! processor time of each is known; this binary starts itself again for the two it is compared with.
 
@@ -10,10 +11,13 @@ mod api;
 mod bare;
 mod broker;
 mod core;
+mod idle;
 mod kafka;
 mod latency;
 mod memory;
 mod process;
+mod restart;
+mod setup;
 mod table;
 
 use std::error::Error;
@@ -21,27 +25,27 @@ use std::error::Error;
 /// A bench that can't go on says why and ends.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 4] = ["core", "kafka", "memory", "latency"];
+const PARTS: [&str; 6] = ["core", "kafka", "latency", "memory", "idle", "restart"];
 
 /// What was asked for.
 #[derive(Debug, Clone)]
 struct Options {
     parts: Vec<String>,
-    /// Events a round reads from Kafka's side of the API; the other parts scale with it.
-    events: u32,
-    rounds: usize,
+    /// What a part works on, where it was said.
+    events: Option<u32>,
+    rounds: Option<usize>,
 }
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Outcome<Options> {
-        let mut options = Options { parts: Vec::new(), events: 1_000_000, rounds: 5 };
+        let mut options = Options { parts: Vec::new(), events: None, rounds: None };
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().unwrap_or_default().parse::<u32>();
             match argument.as_str() {
                 // `cargo bench` says so of its own accord.
                 "--bench" => {}
-                "--events" => options.events = number()?,
-                "--rounds" => options.rounds = number()? as usize,
+                "--events" => options.events = Some(number()?.max(1)),
+                "--rounds" => options.rounds = Some(number()?.max(1) as usize),
                 part if PARTS.contains(&part) => options.parts.push(argument),
                 _ => return Err(format!("{argument}: not one of {PARTS:?}, --events N, --rounds N").into()),
             }
@@ -51,6 +55,14 @@ impl Options {
         }
         Ok(options)
     }
+
+    fn events(&self, by_default: u32) -> u32 {
+        self.events.unwrap_or(by_default)
+    }
+
+    fn rounds(&self, by_default: usize) -> usize {
+        self.rounds.unwrap_or(by_default)
+    }
 }
 
 #[tokio::main]
@@ -58,7 +70,7 @@ async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [bare::DOWNLOAD, url, requests] => return bare::download(url, requests).await,
-        [bare::PRODUCE, url, requests, broker, topic] => return bare::produce(url, requests, broker, topic).await,
+        [bare::PRODUCE, url, requests, broker] => return bare::produce(url, requests, broker).await,
         _ => {}
     }
     let options = Options::read(arguments.into_iter())?;
@@ -66,8 +78,10 @@ async fn main() -> Outcome<()> {
         match part.as_str() {
             "core" => core::run(&options).await?,
             "kafka" => kafka::run(&options).await?,
+            "latency" => latency::run(&options).await?,
             "memory" => memory::run(&options).await?,
-            _ => latency::run(&options).await?,
+            "idle" => idle::run(&options).await?,
+            _ => restart::run(&options).await?,
         }
     }
     Ok(())

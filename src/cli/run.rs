@@ -1,5 +1,6 @@
 //! `jumpstream run`: the main job.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,20 +52,27 @@ fn outlive_file_limits() {
     }
 }
 
-async fn start(config: Config, warnings: Vec<Warning>, args: Args) -> ExitCode {
-    let log = &config.log;
-    let format = match log.format {
+/// Begins the log, with what was to be said of the configuration.
+pub(super) fn log(config: &Config, warnings: &[Warning], path: &Path) -> Result<(), ExitCode> {
+    let format = match config.log.format {
         LogFormat::Text => telemetry::Format::Text,
         LogFormat::Json => telemetry::Format::Json,
     };
-    if let Err(error) = telemetry::init(log.level, format) {
+    if let Err(error) = telemetry::init(config.log.level, format) {
         eprintln!("jumpstream: {error}");
-        return ExitCode::Failed;
+        return Err(ExitCode::Failed);
+    }
+    for warning in warnings {
+        tracing::warn!("{}; {}", warning.finding(&path.display().to_string()), warning.remedy);
+    }
+    Ok(())
+}
+
+async fn start(config: Config, warnings: Vec<Warning>, args: Args) -> ExitCode {
+    if let Err(code) = log(&config, &warnings, &args.config.path) {
+        return code;
     }
     outlive_file_limits();
-    for warning in warnings {
-        tracing::warn!("{}; {}", warning.finding(&args.config.path.display().to_string()), warning.remedy);
-    }
     let catch_up = args.until_caught_up.then_some(CatchUp { timeout: args.timeout });
     match App::build(config, catch_up.is_some()).await {
         Ok(app) => app.run(catch_up).await,

@@ -33,12 +33,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::record::destination::Destination;
 use crate::record::{DeadLetter, Instants, Key, Record};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
+pub use config::TRANSACTION_TIMEOUT;
 pub use inspect::{Inspection, Topic, inspect};
 pub use line::Outgoing;
 use publisher::Publisher;
 pub use token::{Asking, Grant, OAuth, Tokens};
 pub use topics::Topics;
-pub use transaction::{Lost, Outcome, Transactions};
+pub use transaction::{Attempt, Lost, Outcome, Transactions};
 
 /// A topic and the way to it. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]

@@ -12,7 +12,8 @@
 //! # Invariants
 //! Nothing is asked of the API for a stream before its owner has read its own entry: what was committed before it is in
 //! the ledger, and nothing can be committed behind it by another. An owner whose commit has no known outcome is given
-//! up: only the topic knows. Never deletes a topic, never changes one that is there.
+//! up: only the topic knows. Never deletes a topic, never changes one that is there. A topic that was lost is made
+//! again by [`rebuild`], and only while nobody owns any of it.
 
 pub mod book;
 pub mod fold;
@@ -20,15 +21,17 @@ pub mod format;
 mod group;
 mod partition;
 mod reading;
+pub mod rebuild;
 mod topic;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::sink::kafka::{Settings, Topics, Transactions};
+use crate::sink::kafka::{Settings, TRANSACTION_TIMEOUT, Topics, Transactions};
 use crate::store::Error;
 pub use format::Layout;
 use format::Owner;
+pub use group::{BYTES as TRANSACTION_BYTES, RECORDS as TRANSACTION_RECORDS};
 pub use partition::Partition;
 use reading::Read;
 pub use topic::Found;
@@ -105,9 +108,20 @@ impl Ledgers {
         crate::fail_point!("owned");
         let folded = match reading::read(self, number, owner.token).await? {
             Read::Whole(folded) => folded,
-            Read::Stuck { offset } => return Err(Untaken::NotNow(self.stuck(number, offset))),
+            Read::Stuck { offset } => {
+                let stuck = self.stuck(number, offset);
+                tracing::warn!("{stuck}");
+                return Err(Untaken::NotNow(stuck));
+            }
         };
         crate::fail_point!("read");
+        if let Some(offset) = folded.foreign {
+            tracing::warn!(
+                "partition {number} of ledger topic {} holds what isn't jumpstream's, from offset {offset} on; it is left \
+                 out: find who writes there, and take Write on the topic from them",
+                self.options.topic
+            );
+        }
         if folded.format.is_none() {
             return Err(Error::Emptied { topic: self.options.topic.clone(), events: self.events() }.into());
         }
@@ -123,11 +137,16 @@ impl Ledgers {
     }
 
     fn producer(&self, id: &str) -> Result<Arc<Transactions>, Error> {
+        self.producer_lasting(id, TRANSACTION_TIMEOUT)
+    }
+
+    /// Of transactions that may be open for so long.
+    fn producer_lasting(&self, id: &str, timeout: Duration) -> Result<Arc<Transactions>, Error> {
         let events = self.options.settings.topic.known().map(str::to_owned);
         let usual = [events, Some(self.options.topic.clone()), self.options.dead_letters.clone()];
         let producer = Transactions::new(self.topics.clone(), id, usual.into_iter().flatten().collect())
             .map_err(|fault| Error::Client { topic: self.options.topic.clone(), fault: fault.to_string() })?;
-        let producer = Arc::new(producer);
+        let producer = Arc::new(producer.lasting(timeout));
         let mut producers = self.producers();
         producers.retain(|producer| producer.strong_count() > 0);
         producers.push(Arc::downgrade(&producer));
@@ -151,11 +170,11 @@ impl Ledgers {
 
     fn stuck(&self, number: u32, offset: i64) -> String {
         let topic = &self.options.topic;
+        let tool = format!("kafka-transactions.sh --bootstrap-server {}", self.options.settings.brokers.join(","));
         format!(
-            "an open transaction that isn't ours hides partition {number} of ledger topic {topic} behind offset {offset}; \
-             find it: kafka-transactions.sh --bootstrap-server {} describe-producers --topic {topic} --partition {number}, \
-             and end its producer, or abort it there",
-            self.options.settings.brokers.join(",")
+            "an open transaction that isn't ours hides partition {number} of ledger topic {topic} from offset {offset} on; \
+             find whose it is: {tool} describe-producers --topic {topic} --partition {number}; end that producer, or the \
+             transaction: {tool} abort --topic {topic} --partition {number} --start-offset {offset}"
         )
     }
 }

@@ -51,10 +51,14 @@ fn a_wrong_command_line_ends_with_2() {
         &["run", "--config", "c", "--until-caught-up", "--timeout", "5"],
         &["check", "--config"],
         &["demo", "--events", "many"],
+        &["demo", "--kafka", "localhost"],
+        &["demo", "--kills", "3"],
         &["emulate", "--fault-share", "1.5"],
         &["emulate", "--rate", "-1"],
         &["emulate", "--replicas", "0"],
         &["status"],
+        &["state"],
+        &["state", "rebuild"],
     ] {
         let output = jumpstream(arguments, &[]);
         assert_eq!(code(&output), 2, "{arguments:?}: {}", err(&output));
@@ -76,10 +80,10 @@ fn help_and_version_end_with_0_on_standard_output() {
 #[test]
 fn commands_that_are_not_built_are_not_listed() {
     let help = out(&jumpstream(&["--help"], &[]));
-    for command in ["run", "check", "demo", "emulate"] {
+    for command in ["run", "check", "demo", "emulate", "state"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
-    for command in ["replay", "status", "state", "dead-letter"] {
+    for command in ["replay", "status", "dead-letter"] {
         assert!(!help.contains(&format!("\n  {command} ")), "{help}");
     }
 }
@@ -95,6 +99,14 @@ fn run_with_a_faulty_configuration_ends_with_78_and_says_all_on_standard_error()
     assert!(told.contains(&format!("{path}:3:32: poll.page_size")), "{told}");
     assert!(told.contains("2 faults"), "{told}");
     assert!(told.contains("did you mean JUMPSTREAM_LOG_LEVEL?"), "{told}");
+}
+
+#[test]
+fn a_state_that_is_a_database_can_not_be_made_again_and_78_says_so() {
+    let (_folder, path) = configuration("");
+    let output = jumpstream(&["state", "rebuild", "--config", &path], &[]);
+    assert_eq!((code(&output), out(&output).as_str()), (78, ""));
+    assert!(err(&output).contains("restore the file from a backup"), "{}", err(&output));
 }
 
 #[test]

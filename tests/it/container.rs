@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use testcontainers::core::client::docker_client_instance;
-use testcontainers::core::{ExecCommand, IntoContainerPort as _};
+use testcontainers::core::{ExecCommand, IntoContainerPort as _, Mount};
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, ImageExt as _};
 use tokio::runtime::Runtime;
@@ -32,6 +32,7 @@ where
 }
 
 /// What to start. A port has the same number inside the container and on this machine's loopback address.
+#[derive(Clone, Default)]
 pub struct Plan {
     /// A local tag, `name:tag`.
     pub image: String,
@@ -40,6 +41,10 @@ pub struct Plan {
     /// Path inside the container and content.
     pub files: Vec<(&'static str, String)>,
     pub ports: Vec<u16>,
+    /// A network, made if need be, and the name by which the others in it know this one.
+    pub network: Option<(String, String)>,
+    /// A folder inside the container that is a disk of so many bytes, in memory: it lives as long as the process does.
+    pub disk: Option<(&'static str, u64)>,
 }
 
 impl Plan {
@@ -64,6 +69,12 @@ impl Plan {
         for port in &self.ports {
             request = request.with_mapped_port(*port, port.tcp());
         }
+        if let Some((network, _)) = &self.network {
+            request = request.with_network(network);
+        }
+        if let Some((folder, bytes)) = self.disk {
+            request = request.with_mount(Mount::tmpfs_mount(folder).with_size_bytes(bytes as i64));
+        }
         request
     }
 }
@@ -74,8 +85,10 @@ pub struct Container(Arc<ContainerAsync<GenericImage>>);
 impl Container {
     /// Starts it, and returns before what runs inside is ready. Fails where Docker refuses, as for a taken port.
     pub async fn start(plan: &Plan) -> Result<Container, String> {
-        let name = format!("jumpstream-test-{}-{:08x}", std::process::id(), getrandom::u32().unwrap());
-        remove_when_this_process_ends(&name);
+        let name = plan.network.as_ref().map_or_else(unique_name, |(_, name)| name.clone());
+        for each in plan.network.iter().map(|(network, _)| network).chain([&name]) {
+            remove_when_this_process_ends(each);
+        }
         let request = plan.request(&name);
         match on_docker(|| async { request.start().await }).await {
             Ok(container) => Ok(Container(Arc::new(container))),
@@ -155,6 +168,11 @@ impl Drop for Container {
     }
 }
 
+/// A name for a container or a network.
+pub fn unique_name() -> String {
+    format!("jumpstream-test-{}-{:08x}", std::process::id(), getrandom::u32().unwrap())
+}
+
 /// Ports that are free now, below those that the system hands to outgoing connections: so a killed broker finds its own again.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let first = 20_000 + (getrandom::u32().unwrap() % 10_000) as u16;
@@ -162,7 +180,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     [(); N].map(|()| free.next().expect("ports from 20000 to 32000 are all taken"))
 }
 
-/// Has a container removed when this process ends: by return, by panic or by `kill -9`.
+/// Has a container, or a network, removed when this process ends: by return, by panic or by `kill -9`.
 ///
 /// A static is never dropped and a signal runs no destructor, so a child waits for the end of a pipe whose other end
 /// only this process holds. It removes twice, since a container may be under way. A process group of its own keeps it
@@ -174,7 +192,8 @@ fn remove_when_this_process_ends(name: &str) {
         let child = Command::new("sh")
             .args([
                 "-c",
-                "names=$(cat); docker rm --force --volumes $names; sleep 2; docker rm --force --volumes $names",
+                "names=$(cat); docker rm --force --volumes $names; sleep 2; docker rm --force --volumes $names; \
+                 docker network rm $names",
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

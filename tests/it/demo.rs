@@ -5,7 +5,11 @@ use std::process::Command;
 use jumpstream::cli::demo::tally::{Issued, Received, Tally};
 use jumpstream::clock::Time;
 use jumpstream::emulator::Truth;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sha2::Digest as _;
+
+use crate::kafka::Kafka;
 
 const SINCE: &str = "2026-09-20T10:00:00Z";
 
@@ -62,6 +66,14 @@ fn a_record_with_a_changed_byte_is_lost_and_foreign() {
 }
 
 #[test]
+fn what_was_never_committed_is_told_apart() {
+    let tally = Tally { aborted: Some(1_234), ..Tally::of(&issued(0..10), &received(0..10)) };
+    assert!(tally.is_perfect(), "{tally:?}");
+    assert_eq!((number(&tally.table(), "aborted"), number(&tally.table(), "delivered")), (1_234, 10));
+    assert!(!Tally::of(&[], &received([])).table().contains("aborted"));
+}
+
+#[test]
 fn two_events_of_the_same_bytes_want_two_records() {
     let issued = [issued(5..6), issued(5..6)].concat();
     assert_eq!(Tally::of(&issued, &received([5])).lost, 1);
@@ -101,4 +113,46 @@ fn the_demo_survives_everything_and_leaves_nothing_behind() {
     assert!(!out.contains('\x1b'), "a pipe is no terminal: {out}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_its_transactions_it_loses_and_repeats_nothing_in_a_real_kafka() {
+    let Some(kafka) = Kafka::shared("the demo with a real Kafka").await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstream"));
+    command
+        .args(["demo", "--events", "3000", "--seed", "11", "--kills", "2", "--kafka", &kafka.bootstrap()])
+        .envs([("HTTP_PROXY", "http://127.0.0.1:9"), ("JUMPSTREAM_POLL_INTERVAL", "1h")])
+        .env("TMPDIR", folder.path());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{out}");
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert_eq!((number(&out, "lost"), number(&out, "duplicated"), number(&out, "kills")), (0, 0, 2), "{out}");
+    assert_eq!(number(&out, "delivered"), number(&out, "issued"), "{out}");
+    assert!(number(&out, "aborted") > 0, "no kill left an open transaction: the demo did not bite: {out}");
+    assert_eq!(err, "");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let left = topics(kafka.bootstrap()).await.into_iter().find(|topic| topic.starts_with("jumpstream-demo-"));
+    assert_eq!(left, None);
+}
+
+/// All that the broker has.
+async fn topics(bootstrap: String) -> Vec<String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+        let metadata = client.fetch_metadata(None, std::time::Duration::from_secs(10)).unwrap();
+        metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+    });
+    asked.await.unwrap()
+}
+
+#[test]
+fn a_kafka_that_does_not_answer_is_named_with_the_remedy() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_jumpstream")).args(["demo", "--kafka", "127.0.0.1:9"]).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.starts_with("jumpstream: 127.0.0.1:9: no broker answers"), "{err}");
+    assert!(err.contains("plain-text listener"), "{err}");
 }

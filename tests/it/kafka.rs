@@ -11,6 +11,7 @@
 pub mod certificate;
 pub mod reader;
 mod round_trip;
+pub mod trio;
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +21,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::Metadata;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::OnceCell;
 
 use self::certificate::Certificates;
@@ -34,6 +36,9 @@ pub const PASSWORD: &str = "only-for-tests";
 pub const ACLS: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=true
 super.users=User:ANONYMOUS";
+
+/// Where a broker's data lies, inside its container.
+const DATA: &str = "/tmp/jumpstream-kafka/data";
 
 /// How long a broker may take to answer: 3 s where it has the machine for itself.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -97,20 +102,32 @@ impl Kafka {
     pub async fn shared(test: &str) -> Option<&'static Kafka> {
         static SHARED: OnceCell<Kafka> = OnceCell::const_new();
         let image = service_or_skip(test)?;
-        Some(SHARED.get_or_init(|| Kafka::start(image, "")).await)
+        Some(SHARED.get_or_init(|| Kafka::start(image, "", None)).await)
     }
 
     /// A broker for this test alone; `properties` are further lines of its server.properties.
     pub async fn own(test: &str, properties: &str) -> Option<Kafka> {
-        Some(Kafka::start(service_or_skip(test)?, properties).await)
+        Some(Kafka::start(service_or_skip(test)?, properties, None).await)
     }
 
-    async fn start(image: String, properties: &str) -> Kafka {
+    /// A broker for this test alone whose data lies on a disk of so many bytes. When it ends it is started again, as by
+    /// a service manager; it is not to be killed, since the disk is its container's.
+    pub async fn on_a_disk_of(test: &str, bytes: u64) -> Option<Kafka> {
+        Some(Kafka::start(service_or_skip(test)?, "", Some(bytes)).await)
+    }
+
+    async fn start(image: String, properties: &str, disk: Option<u64>) -> Kafka {
         let certificates = Certificates::generate();
         let mut attempt = 1;
         let (container, ports) = loop {
             let ports = free_ports();
-            match Container::start(&plan(&image, &ports, &certificates, properties)).await {
+            let mut plan = plan(&image, &ports, &certificates, properties);
+            if let Some(bytes) = disk {
+                plan.disk = Some((DATA, bytes));
+                let forever = "while :; do bash /jumpstream/kafka-start || echo \"Kafka ended with $?\"; sleep 2; done";
+                plan.command = ["bash", "-c", forever].map(str::to_owned).to_vec();
+            }
+            match Container::start(&plan).await {
                 Ok(container) => break (container, ports),
                 // Another process may have taken a port between our look and the start.
                 Err(_) if attempt < 5 => attempt += 1,
@@ -159,14 +176,28 @@ impl Kafka {
         self.container.unpause().await;
     }
 
+    /// Fills the broker's disk but for `left` bytes.
+    pub async fn fill_disk(&self, left: u64) {
+        // The broker may take what is left meanwhile: then it is full all the same.
+        let fill = format!(
+            "free=$(df -Pk {DATA} | awk 'END {{print $4}}'); head -c $((free * 1024 - {left})) /dev/zero > {DATA}/filler || true"
+        );
+        self.container.run(["bash", "-c", &fill].map(str::to_owned).to_vec()).await;
+    }
+
+    /// Gives the room back.
+    pub async fn free_disk(&self) {
+        self.container.run(["rm", &format!("{DATA}/filler")].map(str::to_owned).to_vec()).await;
+    }
+
+    /// All that the broker has logged.
+    pub async fn log(&self) -> String {
+        self.container.log().await
+    }
+
     /// Creates a topic (`configs` as `("max.message.bytes", "1000")`); returns when it can be written to.
     pub async fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        for (key, value) in configs {
-            topic = topic.set(key, value);
-        }
-        let results = self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
-        results[0].as_ref().unwrap();
+        create_topic(&self.bootstrap(), name, (partitions, 1), configs).await;
         self.await_metadata("the topic is there", |all| leaders(all, name) == partitions as usize).await;
     }
 
@@ -175,6 +206,13 @@ impl Kafka {
         let results = self.admin().delete_topics(&[name], &AdminOptions::new()).await.unwrap();
         results[0].as_ref().unwrap();
         self.await_metadata("the topic is gone", |all| all.topics().iter().all(|each| each.name() != name)).await;
+    }
+
+    /// Deletes the first records of a partition, up to `offset`, as retention does.
+    pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+        let mut until = TopicPartitionList::new();
+        until.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+        self.admin().delete_records(&until, &AdminOptions::new()).await.unwrap();
     }
 
     /// All that a consumer with `read_committed` gets of a topic, by partition and offset.
@@ -206,6 +244,28 @@ impl Kafka {
         self.tool(&command).await.lines().map(str::to_owned).collect()
     }
 
+    /// What the console consumer prints of a topic's first `count` committed messages for a user with [`PASSWORD`], in
+    /// the group of the user's name.
+    pub async fn console_consume_as(&self, user: &str, topic: &str, count: usize) -> Vec<String> {
+        let (broker, properties) = (self.bootstrap_of(Listener::Sasl), format!("/tmp/{user}.properties"));
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+        let command = format!(
+            "printf '%s\\n' security.protocol=SASL_PLAINTEXT sasl.mechanism=SCRAM-SHA-512 \
+             'sasl.jaas.config={module} required username=\"{user}\" password=\"{PASSWORD}\";' > {properties} \
+             && java -cp '/opt/kafka/libs/*' org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server {broker} \
+             --topic {topic} --group {user} --from-beginning --isolation-level read_committed --max-messages {count} \
+             --timeout-ms 60000 --consumer.config {properties}"
+        );
+        let printed = self.container.run(["bash", "-c", &command].map(str::to_owned).to_vec()).await;
+        printed.lines().map(str::to_owned).collect()
+    }
+
+    /// Lets a user do what the arguments of `kafka-acls.sh` say. For a broker of one's own with an authorizer.
+    pub async fn allow(&self, user: &str, arguments: &str) {
+        let tool = "org.apache.kafka.tools.AclCommand --bootstrap-server localhost:9092 --add --allow-principal";
+        self.tool(&format!("{tool} User:{user} {arguments}")).await;
+    }
+
     /// Gives a user of the SASL listeners this password, by SCRAM-SHA-512; whoever is connected stays.
     pub async fn set_password(&self, user: &str, password: &str) {
         let change = format!(
@@ -224,6 +284,30 @@ impl Kafka {
         self.tool(&change).await;
     }
 
+    /// Takes back what [`Kafka::deny_write`] has done.
+    pub async fn allow_write(&self, topic: &str) {
+        let change = format!(
+            "org.apache.kafka.tools.AclCommand --bootstrap-server localhost:9092 --remove --force --deny-principal \
+             User:{USER} --operation Write --topic {topic}"
+        );
+        self.tool(&change).await;
+    }
+
+    /// Changes a topic's setting, as `max.message.bytes=100000`.
+    pub async fn set_topic(&self, topic: &str, setting: &str) {
+        let change = format!(
+            "kafka.admin.ConfigCommand --bootstrap-server localhost:9092 --alter --entity-type topics --entity-name \
+             {topic} --add-config {setting}"
+        );
+        self.tool(&change).await;
+    }
+
+    /// What `kafka-transactions.sh` is, with these arguments and without its server.
+    pub async fn transactions(&self, arguments: &str) -> String {
+        let tool = "org.apache.kafka.tools.TransactionsCommand --bootstrap-server localhost:9092";
+        self.tool(&format!("{tool} {arguments}")).await
+    }
+
     /// One of Kafka's own, inside the container; it must succeed.
     async fn tool(&self, command: &str) -> String {
         let command = format!("java -cp /opt/kafka/libs/* {command}");
@@ -231,7 +315,7 @@ impl Kafka {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
-        ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().unwrap()
+        admin(&self.bootstrap())
     }
 
     /// Returns when clients are answered and every partition has its leader.
@@ -257,6 +341,20 @@ impl Kafka {
             panic!("waited {PATIENCE:?} in vain until {what}; its log: {}", self.container.log().await);
         }
     }
+}
+
+fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
+}
+
+/// Creates a topic of so many partitions with so many replicas each.
+async fn create_topic(bootstrap: &str, name: &str, (partitions, replicas): (i32, i32), configs: &[(&str, &str)]) {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+    for (key, value) in configs {
+        topic = topic.set(key, value);
+    }
+    let results = admin(bootstrap).create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    results[0].as_ref().unwrap();
 }
 
 /// How many of a topic's partitions have a leader.
@@ -287,5 +385,6 @@ fn plan(image: &str, ports: &[u16], certificates: &Certificates, properties: &st
             ("/jumpstream/server.pem", certificates.server_pem.clone()),
         ],
         ports: ports.to_vec(),
+        ..Plan::default()
     }
 }

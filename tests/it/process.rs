@@ -20,6 +20,8 @@ use serde_json::Value;
 /// Generous: a test that waits so long has failed, and the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
+const RUN: &[&str] = &["run", "--config", "c.yaml"];
+
 /// Where a file sink writes, in the [`Home`].
 pub const EVENTS: &str = "events.ndjson";
 
@@ -167,12 +169,28 @@ impl Home {
     /// A process that stands still when it passes the fail point `point` for the `count`th time, until there is a file
     /// `go`.
     pub fn start_failing(&self, point: &str, count: u32) -> Process {
-        self.spawn(Stdio::null(), &[], Some(format!("{point}:{count}:{}", self.path("go").display())))
+        self.spawn(Stdio::null(), RUN, Some(format!("{point}:{count}:{}", self.path("go").display())))
     }
 
     /// The same with another standard output.
     pub fn start_into(&self, stdout: Stdio, arguments: &[&str]) -> Process {
-        self.spawn(stdout, arguments, None)
+        self.spawn(stdout, &[RUN, arguments].concat(), None)
+    }
+
+    /// Another command with the configuration, as [`Self::start_failing`].
+    pub fn command_failing(&self, command: &[&str], point: &str, count: u32) -> Process {
+        let command = [command, &["--config", "c.yaml"]].concat();
+        self.spawn(Stdio::null(), &command, Some(format!("{point}:{count}:{}", self.path("go").display())))
+    }
+
+    /// Runs another command with the configuration to its end: its exit code, and what it wrote to standard output and
+    /// standard error.
+    pub async fn command(&self, command: &[&str]) -> (i32, String, String) {
+        let stdout = self.path(&format!("stdout-{}", self.starts.get()));
+        let file = std::fs::File::create(&stdout).unwrap();
+        let mut process = self.spawn(file.into(), &[command, &["--config", "c.yaml"]].concat(), None);
+        let code = process.ended().await;
+        (code, std::fs::read_to_string(stdout).unwrap(), process.log())
     }
 
     fn spawn(&self, stdout: Stdio, arguments: &[&str], fail_point: Option<String>) -> Process {
@@ -186,7 +204,7 @@ impl Home {
             }
         }
         command.envs(fail_point.map(|point| ("JUMPSTREAM_FAIL_POINT", point)));
-        command.current_dir(self.folder.path()).args(["run", "--config", "c.yaml"]).args(arguments);
+        command.current_dir(self.folder.path()).args(arguments);
         command.stdin(Stdio::null()).stdout(stdout).stderr(std::fs::File::create(&log).unwrap());
         Process { child: command.spawn().expect("the program starts"), log, client: client() }
     }

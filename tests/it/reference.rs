@@ -46,11 +46,21 @@ fn the_command_line_page_is_the_help_text() {
     let mut command = Cli::command().term_width(100).disable_help_subcommand(true);
     command.build();
     writeln!(page, "```text\n{}\n```", command.render_long_help().to_string().trim_end()).unwrap();
-    for command in command.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
-        let help = command.render_long_help().to_string();
-        writeln!(page, "\n## `jumpstream {}`\n\n```text\n{}\n```", command.get_name(), help.trim_end()).unwrap();
-    }
+    pages(&mut page, &mut command);
     check("command-line.md", &page);
+}
+
+/// Each command's help; of one that has commands of its own, theirs alone.
+fn pages(page: &mut String, command: &mut clap::Command) {
+    for command in command.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+        if command.has_subcommands() {
+            pages(page, command);
+            continue;
+        }
+        let help = command.render_long_help().to_string();
+        let name = command.get_bin_name().unwrap_or_default();
+        writeln!(page, "\n## `{name}`\n\n```text\n{}\n```", help.trim_end()).unwrap();
+    }
 }
 
 #[test]

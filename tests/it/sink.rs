@@ -1,10 +1,10 @@
 //! The sinks: what they write, what they wait for, and that nothing is lost meanwhile.
 
-mod broker;
+pub mod broker;
 mod destination;
 mod file;
 mod kafka;
-mod proxy;
+pub mod proxy;
 mod rotation;
 mod stdout;
 pub mod token;

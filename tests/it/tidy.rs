@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config",    &["record", "quote", "clock"]),
     ("telemetry", &["sink", "record", "quote", "clock"]),
     // The ledger topic implements `commit`'s trait over the Kafka sink's producer.
-    ("store",     &["commit", "sink", "ledger", "record", "retry", "clock", "fail_point"]),
+    ("store",     &["commit", "sink", "ledger", "record", "event", "retry", "clock", "fail_point"]),
     ("sink",      &["record", "event", "retry", "quote", "clock", "fail_point"]),
     ("source",    &["event", "retry", "quote", "clock"]),
     ("plan",      &["ledger", "record", "event", "clock"]),

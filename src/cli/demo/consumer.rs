@@ -1,4 +1,4 @@
-//! The consumer at the far end: reads the topic while it is written, as the in-process Kafka forgets what is old.
+//! A consumer at the far end: reads the topic while it is written, as the in-process Kafka forgets what is old.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,22 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Error;
-use super::stage::{PARTITIONS, TOPIC};
+use super::stage::PARTITIONS;
 use super::tally::Received;
 use crate::clock;
 
 /// How long the last records may take.
 const LAST: Duration = Duration::from_secs(15);
 const TURN: Duration = Duration::from_millis(50);
+
+/// What it gets to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// What any consumer should read by: whole transactions, and what was written without one.
+    Committed,
+    /// What was aborted and what is still open, too.
+    Uncommitted,
+}
 
 /// A thread that reads until it is told to finish. Dropped, it ends by itself.
 pub(super) struct Consumer {
@@ -36,23 +45,33 @@ struct Shared {
     fault: Mutex<Option<String>>,
 }
 
+impl Isolation {
+    /// Kafka's word for it.
+    fn property(self) -> &'static str {
+        match self {
+            Isolation::Committed => "read_committed",
+            Isolation::Uncommitted => "read_uncommitted",
+        }
+    }
+}
+
 impl Consumer {
-    pub fn start(brokers: &str) -> Result<Consumer, Error> {
+    pub fn start(brokers: &str, topic: &str, isolation: Isolation) -> Result<Consumer, Error> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
+            // The client wants a name even where no group is joined.
             .set("group.id", "jumpstream-demo")
             .set("enable.auto.commit", "false")
+            .set("isolation.level", isolation.property())
+            // Offsets don't tell the end of a partition: the marks that end transactions have some too.
+            .set("enable.partition.eof", "true")
             // Else records that were forgotten before they were read would be passed over in silence.
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "100")
             .create()?;
-        let mut places = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            places.add_partition_offset(TOPIC, partition, Offset::Offset(0))?;
-        }
-        consumer.assign(&places)?;
         let shared = Arc::new(Shared::default());
-        let reader = Reader { consumer, shared: shared.clone(), next: [0; PARTITIONS as usize] };
+        let reader = Reader { consumer, topic: topic.to_owned(), shared: shared.clone(), places: Default::default() };
+        reader.assign()?;
         let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || {
             let shared = reader.shared.clone();
             if let Err(fault) = reader.run() {
@@ -107,9 +126,17 @@ impl Shared {
 
 struct Reader {
     consumer: BaseConsumer,
+    topic: String,
     shared: Arc<Shared>,
-    /// Each partition's next offset.
-    next: [i64; PARTITIONS as usize],
+    /// Each partition's.
+    places: [Place; PARTITIONS as usize],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    next: i64,
+    /// Nothing more was there.
+    at_end: bool,
 }
 
 impl Reader {
@@ -120,23 +147,36 @@ impl Reader {
             }
             self.turn()?;
         }
+        // An end that was seen before may be one no more; begun anew, each partition tells it again.
+        self.places.iter_mut().for_each(|place| place.at_end = false);
+        self.assign().map_err(|error| error.to_string())?;
         let deadline = clock::uptime() + LAST;
-        for partition in 0..PARTITIONS {
-            let end = self.consumer.fetch_watermarks(TOPIC, partition, LAST).map_err(|error| error.to_string())?.1;
-            while self.next[partition as usize] < end {
-                self.turn()?;
-                if clock::uptime() > deadline {
-                    return Err(format!("the last records of partition {partition} don't come within {LAST:?}"));
-                }
+        while let Some(partition) = self.places.iter().position(|place| !place.at_end) {
+            self.turn()?;
+            if clock::uptime() > deadline {
+                return Err(format!("the last records of partition {partition} don't come within {LAST:?}"));
             }
         }
         Ok(())
+    }
+
+    /// Reads on where each partition stands.
+    fn assign(&self) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, place) in (0..).zip(&self.places) {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(place.next))?;
+        }
+        self.consumer.assign(&list)
     }
 
     fn turn(&mut self) -> Result<(), String> {
         let message = match self.consumer.poll(TURN) {
             None => return Ok(()),
             Some(Ok(message)) => message,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.places[partition as usize].at_end = true;
+                return Ok(());
+            }
             // A connection that comes late is tried again by the client itself.
             Some(Err(KafkaError::MessageConsumption(
                 rdkafka::types::RDKafkaErrorCode::BrokerTransportFailure
@@ -144,7 +184,7 @@ impl Reader {
             ))) => return Ok(()),
             Some(Err(error)) => return Err(error.to_string()),
         };
-        self.next[message.partition() as usize] = message.offset() + 1;
+        self.places[message.partition() as usize] = Place { next: message.offset() + 1, at_end: false };
         self.shared.received().add(message.payload().unwrap_or_default());
         self.shared.records.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -23,7 +23,7 @@ pub(super) const LATE_MAX: Duration = Duration::from_secs(5);
 const SPAN: Duration = Duration::from_secs(86_100);
 /// Live events a second: a minute of them stays below half a page, above which polls look back less far.
 const RATE: f64 = 20.0;
-const FIRST_KEY: &str = "jca_demo_first";
+pub(super) const FIRST_KEY: &str = "jca_demo_first";
 const SECOND_KEY: &str = "jca_demo_second";
 
 pub(super) struct Stage {
@@ -40,8 +40,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the events and opens everything; nothing is asked yet.
     pub async fn set(events: u32, seed: u64) -> Result<Stage, Error> {
-        let page_size = (events / 30).clamp(1_000, 10_000);
-        let burst = page_size * 3 / 2;
+        let (page_size, burst) = sizes(events);
         let emulator = emulator::start(options(events, seed, burst)).await?;
         let kafka = MockCluster::new(1)?;
         kafka.create_topic(TOPIC, PARTITIONS, 1)?;
@@ -61,7 +60,14 @@ impl Stage {
     }
 }
 
-fn options(events: u32, seed: u64, burst: u32) -> Options {
+/// Of a page, and of the burst in one millisecond, which is longer.
+pub(super) fn sizes(events: u32) -> (u32, u32) {
+    let page_size = (events / 30).clamp(1_000, 10_000);
+    (page_size, page_size * 3 / 2)
+}
+
+/// An API with every fault that passes by itself.
+pub(super) fn options(events: u32, seed: u64, burst: u32) -> Options {
     Options {
         seed,
         events,
@@ -85,8 +91,7 @@ fn options(events: u32, seed: u64, burst: u32) -> Options {
 
 /// As somebody would write it.
 fn configuration(api: &str, folder: &Folder, brokers: &str, page_size: u32) -> String {
-    // A JSON string is a YAML string, whatever the folder is called.
-    let path = |name: &str| serde_json::Value::from(folder.path(name).to_string_lossy()).to_string();
+    let path = |name: &str| quoted(&folder.path(name).to_string_lossy());
     format!(
         "accounts:\n  - {{endpoint: \"{api}\", api_key: {{file: {key}}}, requests_per_second: 80}}\n\
          poll: {{interval: 1s, page_size: {page_size}, start: 24h}}\n\
@@ -100,11 +105,16 @@ fn configuration(api: &str, folder: &Folder, brokers: &str, page_size: u32) -> S
     )
 }
 
+/// A JSON string is a YAML string, whatever it says.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// A folder that only this user can read and that goes when it is dropped.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn make() -> Result<Folder, Error> {
+    pub fn make() -> Result<Folder, Error> {
         let below = std::env::temp_dir();
         let name = format!("jumpstream-demo-{}-{:08x}", std::process::id(), getrandom::u32().unwrap_or_default());
         let path = below.join(name);
@@ -114,11 +124,11 @@ impl Folder {
         made.map(|()| Folder(path)).map_err(|source| Error::Folder { folder, source })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn fault(&self, source: io::Error) -> Error {
+    pub fn fault(&self, source: io::Error) -> Error {
         Error::Folder { folder: self.0.display().to_string(), source }
     }
 
@@ -127,7 +137,12 @@ impl Folder {
         self.write_key(SECOND_KEY).map_err(Error::Key)
     }
 
-    fn write_key(&self, key: &str) -> io::Result<()> {
+    /// A file of ours that is new.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        write_private(&self.path(name), text)
+    }
+
+    pub fn write_key(&self, key: &str) -> io::Result<()> {
         let (fresh, place) = (self.path("api-key.new"), self.path("api-key"));
         write_private(&fresh, key)?;
         std::fs::rename(fresh, place)

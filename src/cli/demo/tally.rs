@@ -24,6 +24,11 @@ impl Received {
         *self.0.entry(Sha256::digest(value).into()).or_default() += 1;
     }
 
+    /// Repeats included.
+    pub fn records(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     /// Distinct ones.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -82,6 +87,9 @@ pub struct Tally {
     pub duplicated: u64,
     /// Records of bytes that the API never issued.
     pub foreign: u64,
+    /// Records that stand in the topic and belong to no transaction that was committed; none where there were no
+    /// transactions.
+    pub aborted: Option<u64>,
     /// The first few that were lost or duplicated, by id and timestamp.
     pub examples: Vec<String>,
     /// How it went: a line or two for people.
@@ -133,15 +141,23 @@ impl Tally {
 
     /// A line each, ended.
     pub fn table(&self) -> String {
+        let read = match self.aborted {
+            Some(_) => "of them read back from Kafka with read_committed, byte for byte",
+            None => "of them read back from Kafka, byte for byte",
+        };
         let mut rows = vec![
             ("issued", thousands(self.issued), "events, says the API itself"),
-            ("delivered", thousands(self.delivered), "of them read back from Kafka, byte for byte"),
+            ("delivered", thousands(self.delivered), read),
             ("late", thousands(self.late), "of them shown by the API only after their time"),
             ("lost", thousands(self.lost), ""),
             ("duplicated", thousands(self.duplicated), ""),
         ];
         if self.foreign > 0 {
             rows.push(("foreign", thousands(self.foreign), "records that the API never issued"));
+        }
+        if let Some(aborted) = self.aborted {
+            let meaning = "records written and never committed: what read_uncommitted gets beside them";
+            rows.push(("aborted", thousands(aborted), meaning));
         }
         let mut text = String::new();
         for (name, number, meaning) in rows {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::emulator::{Activity, Kind};
-use crate::telemetry::status::{State, Status};
+use crate::telemetry::status::State;
 
 const LINE_EVERY: Duration = Duration::from_secs(2);
 const BAR: usize = 36;
@@ -19,11 +19,13 @@ const MARGIN: &str = "  ";
 pub(super) struct Frame {
     pub seed: u64,
     pub elapsed: Duration,
-    /// Events that the API holds, those included that it does not show yet.
-    pub held: u64,
     pub activity: Activity,
-    pub status: Status,
-    pub consumed: u64,
+    /// Where an event comes by: each place with a number and what it counts.
+    pub way: [(&'static str, u64, &'static str); 5],
+    /// The part of the day that has been read: 0 to 1.
+    pub covered: f64,
+    /// What the pipeline waits for, or what is wrong with it.
+    pub trouble: Option<(State, String)>,
     /// What happens now, in words.
     pub act: String,
 }
@@ -76,56 +78,23 @@ impl View {
     }
 }
 
-/// What the streams say, put together.
-struct Flow {
-    had: u64,
-    /// Acknowledged, and the ledger saved: a moment after a consumer can read it.
-    committed: u64,
-    covered: f64,
-    trouble: Option<(State, String)>,
-}
-
 impl Frame {
-    fn flow(&self) -> Flow {
-        let stream = self.status.streams.first();
-        let delivered = stream.map(|stream| stream.delivered).unwrap_or_default();
-        Flow {
-            had: stream.map_or(0, |stream| stream.duplicates),
-            committed: delivered.live + delivered.late + delivered.backfill,
-            covered: stream.map_or(0.0, |stream| stream.covered_share),
-            trouble: match self.status.state {
-                "not_ready" => Some((State::Starting, "starting".to_owned())),
-                _ => stream
-                    .and_then(|stream| Some((stream.state, stream.reason.clone()?)))
-                    .or_else(|| Some((State::Waiting, self.status.reasons.first()?.clone()))),
-            },
-        }
-    }
-
     fn picture(&self, paint: Paint) -> String {
-        let flow = self.flow();
         let failed = failed(&self.activity);
-        let columns = [
-            ("Insights API", thousands(self.held), "events"),
-            ("source", thousands(self.activity.requests), "requests"),
-            ("ledger", thousands(flow.had), "already had"),
-            ("Kafka", thousands(flow.committed), "committed"),
-            ("consumer", thousands(self.consumed), "read back"),
-        ];
-        let cells = |cell: fn(&(&str, String, &str)) -> String| {
-            let cells = columns.iter().map(|column| format!("{:COLUMN$}", cell(column)));
+        let cells = |cell: fn(&(&str, u64, &str)) -> String| {
+            let cells = self.way.iter().map(|place| format!("{:COLUMN$}", cell(place)));
             format!("{MARGIN}{}", cells.collect::<String>().trim_end())
         };
-        let numbers = cells(|(_, number, _)| number.clone());
+        let numbers = cells(|(_, number, _)| thousands(*number));
         let words = cells(|(_, _, word)| (*word).to_owned());
         let failed = if failed > 0 { format!("{} failed", thousands(failed)) } else { String::new() };
         let failed = format!("{MARGIN}{:COLUMN$}{}", "", paint.yellow(&failed));
-        let done = (flow.covered * BAR as f64) as usize;
+        let done = (self.covered * BAR as f64) as usize;
         let bar = format!("{}{}", "█".repeat(done), "░".repeat(BAR - done.min(BAR)));
         [
             format!("{MARGIN}{}  seed {}, {} s", paint.bold("jumpstream demo"), self.seed, self.elapsed.as_secs()),
             String::new(),
-            paint.bold(&way(&columns.each_ref().map(|(name, _, _)| *name))),
+            paint.bold(&way(&self.way.each_ref().map(|(name, _, _)| *name))),
             numbers,
             words,
             failed.trim_end().to_owned(),
@@ -133,28 +102,29 @@ impl Frame {
             format!(
                 "{MARGIN}last 24 hours  {}  {:.0} % read, newest first",
                 paint.green(&bar),
-                (flow.covered * 100.0).floor()
+                (self.covered * 100.0).floor()
             ),
             String::new(),
-            format!("{MARGIN}the API        {}", self.act),
-            format!("{MARGIN}jumpstream     {}", paint.state(&flow.trouble)),
-            format!("{MARGIN}{:15}{}", "", remedy(&flow.trouble)).trim_end().to_owned(),
+            format!("{MARGIN}now            {}", self.act),
+            format!("{MARGIN}jumpstream     {}", paint.state(&self.trouble)),
+            format!("{MARGIN}{:15}{}", "", remedy(&self.trouble)).trim_end().to_owned(),
             format!("{MARGIN}survived       {}", survived(&self.activity)),
         ]
         .join("\n")
     }
 
     fn line(&self) -> String {
-        let flow = self.flow();
-        let trouble = flow.trouble.map(|(_, reason)| format!(" [{}]", cut(&reason, 90))).unwrap_or_default();
+        let trouble = self.trouble.as_ref();
+        let trouble = trouble.map(|(_, reason)| format!(" [{}]", cut(reason, 90))).unwrap_or_default();
+        let [_, (_, requests, asked), ahead @ ..] = &self.way;
+        let ahead = ahead.iter().map(|(_, number, word)| format!(", {} {word}", thousands(*number)));
         format!(
-            "{:>3} s  {:>3.0} % of the day read, {} requests, {} failed, {} committed, {} read back; {}{trouble}",
+            "{:>3} s  {:>3.0} % of the day read, {} {asked}, {} failed{}; {}{trouble}",
             self.elapsed.as_secs(),
-            (flow.covered * 100.0).floor(),
-            thousands(self.activity.requests),
+            (self.covered * 100.0).floor(),
+            thousands(*requests),
             thousands(failed(&self.activity)),
-            thousands(flow.committed),
-            thousands(self.consumed),
+            ahead.collect::<String>(),
             self.act,
         )
     }
@@ -242,7 +212,8 @@ impl Paint {
     fn state(self, trouble: &Option<(State, String)>) -> String {
         match trouble {
             None => self.green("all is well"),
-            Some((State::Starting, reason)) => reason.clone(),
+            Some((State::Starting, reason)) => cut(reason, 60),
+            Some((State::Stopped, reason)) => self.with(31, &cut(reason, 60)),
             Some((State::Blocked, reason)) => self.with(31, &format!("waits: {}", cut(halves(reason).0, 54))),
             Some((_, reason)) => self.yellow(&format!("waits: {}", cut(halves(reason).0, 54))),
         }

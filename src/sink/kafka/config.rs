@@ -56,13 +56,10 @@ const GUARANTEES: &[(&str, &str)] = &[
 
 /// How long the coordinator lets a transaction be open. More, and a dead owner's transaction hides from readers what
 /// others commit behind it for so long; less, and a short absence of a broker ends one that would have come through.
-pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a transaction hangs on, beside [`GUARANTEES`].
 const TRANSACTIONAL: &[(&str, &str)] = &[
-    // Records that time out make librdkafka begin new numbers after the abort, and nothing else does (transaction.rs).
-    // It must be sooner than the coordinator's own end of the transaction, after which we could not even abort.
-    ("message.timeout.ms", "10000"),
     // A connection that hangs must be found out in time to try another; librdkafka refuses more than the transaction's.
     ("socket.timeout.ms", "5000"),
     // A leader that answers "timed out" itself, sooner than that, would have a record sent again that it has.
@@ -166,15 +163,23 @@ pub(super) fn producer(settings: &Settings, batch_bytes: u64) -> Result<ClientCo
     Ok(config)
 }
 
-/// The producer of transactions under `id`. Batches are as large as the topics allow: 16 MiB over six partitions are
-/// three to each.
-pub(super) fn transactional(settings: &Settings, batch_bytes: u64, id: &str) -> Result<ClientConfig, Error> {
+/// The producer of transactions under `id`, each open for at most `timeout`. Batches are as large as the topics allow:
+/// 16 MiB over six partitions are three to each.
+pub(super) fn transactional(
+    settings: &Settings,
+    batch_bytes: u64,
+    id: &str,
+    timeout: Duration,
+) -> Result<ClientConfig, Error> {
     let mut config = producer(settings, batch_bytes)?;
     for (property, value) in TRANSACTIONAL {
         config.set(*property, *value);
     }
     config.set("transactional.id", id);
-    config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+    config.set("transaction.timeout.ms", timeout.as_millis().to_string());
+    // Records that time out make librdkafka begin new numbers after the abort, and nothing else does (transaction.rs).
+    // It must be sooner than the coordinator's own end of the transaction, after which we could not even abort.
+    config.set("message.timeout.ms", (timeout * 2 / 3).as_millis().to_string());
     // The largest record and a whole transaction beside it.
     config.set("queue.buffering.max.kbytes", ((settings.max_record_bytes + (32 << 20)) / 1024).to_string());
     Ok(config)

@@ -6,7 +6,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::line::HELD;
+use super::line::{ABSENT, HELD};
 use crate::record::Reason;
 
 /// What an answer means for its record.
@@ -34,7 +34,7 @@ pub fn record_fate(code: Code, alone: bool) -> RecordFate {
         }
         // Given back by the client: a transaction has failed and takes no more, or we purged it ourselves.
         Code::PurgeQueue | Code::PurgeInflight | Code::State => RecordFate::Fell,
-        HELD => RecordFate::Held,
+        HELD | ABSENT => RecordFate::Held,
         _ => RecordFate::Again,
     }
 }
@@ -42,7 +42,12 @@ pub fn record_fate(code: Code, alone: bool) -> RecordFate {
 /// Whether the record's topic can't be had, and it may go elsewhere.
 pub fn is_of_topic(code: Code) -> bool {
     use Code::{InvalidTopic, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
-    matches!(code, TopicAuthorizationFailed | UnknownTopicOrPartition | UnknownTopic | InvalidTopic)
+    matches!(code, ABSENT | TopicAuthorizationFailed | UnknownTopicOrPartition | UnknownTopic | InvalidTopic)
+}
+
+/// Whether a topic has found it, or the batch that it came in, too large.
+pub fn is_of_size(code: Code) -> bool {
+    matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge)
 }
 
 /// What was asked of the client.

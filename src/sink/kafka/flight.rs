@@ -12,6 +12,7 @@ use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tokio::sync::oneshot;
 
@@ -21,6 +22,9 @@ use crate::sink::trouble::quote;
 
 /// A record that failed: its place in the delivered slice and the client's word for why.
 pub(super) type Failure = (usize, RDKafkaErrorCode);
+
+/// Of a flight's answers the first so many are looked at for where they landed, and then each such.
+const LOOKED_AT: (usize, usize) = (1_000, 256);
 
 /// Shared by the producer, whose callbacks fill it, and those who wait.
 #[derive(Debug, Default, Clone)]
@@ -40,6 +44,10 @@ struct State {
     renumbers: bool,
     /// Topics that the transaction may not write to.
     denied: Vec<String>,
+    /// The last offset that was looked at, by topic and partition.
+    landed: HashMap<String, HashMap<i32, i64>>,
+    /// Topics that were found to have begun anew, and not been told of.
+    anew: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -102,9 +110,34 @@ impl Context {
         self.state().denied.clone()
     }
 
+    /// Topics in which a record has landed before an earlier one, since this was last asked: they were deleted and made
+    /// again, or lost what was acknowledged.
+    pub(super) fn begun_anew(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().anew)
+    }
+
     /// Whether the client has said that the failed transaction's abort will begin new numbers.
     pub(super) fn renumbers(&self) -> bool {
         self.state().renumbers
+    }
+
+    /// Offsets of one producer's records ascend, for as long as its topic is the same one.
+    fn look(state: &mut State, message: &BorrowedMessage<'_>) {
+        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        // A record that was acknowledged twice has none.
+        if offset < 0 {
+            return;
+        }
+        let known = state.landed.get_mut(topic);
+        let begins_anew = known.is_some_and(|known| known.get(&partition).is_some_and(|last| offset <= *last));
+        if begins_anew {
+            state.landed.remove(topic);
+            state.anew.push(topic.to_owned());
+        }
+        match state.landed.get_mut(topic) {
+            Some(known) => drop(known.insert(partition, offset)),
+            None => drop(state.landed.insert(topic.to_owned(), HashMap::from([(partition, offset)]))),
+        }
     }
 
     fn land(state: &mut State, number: u32, records: usize) {
@@ -217,6 +250,7 @@ impl ProducerContext for Context {
         if result.is_ok() {
             state.heard = None;
         }
+        let mut acknowledged = 0;
         if let Some(flight) = state.flights.get_mut(&number) {
             match result {
                 Ok(_) => flight.acknowledged += 1,
@@ -224,6 +258,12 @@ impl ProducerContext for Context {
                     flight.failures.push((index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
                 }
             }
+            acknowledged = flight.acknowledged;
+        }
+        if let Ok(message) = result
+            && (acknowledged <= LOOKED_AT.0 || acknowledged.is_multiple_of(LOOKED_AT.1))
+        {
+            Context::look(&mut state, message);
         }
         Context::land(&mut state, number, 1);
     }

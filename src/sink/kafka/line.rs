@@ -31,6 +31,8 @@ const TURN: usize = 256;
 
 /// Our own answer for records that we did not send.
 pub(super) const HELD: Code = Code::Application;
+/// The same for the first of them where that is because its topic is not there.
+pub(super) const ABSENT: Code = Code::NotConfigured;
 
 /// A record as the wire carries it.
 #[derive(Debug)]
@@ -99,11 +101,14 @@ impl Line {
         let (mut flight, mut answer) = self.context.flight(indexes.len());
         let mut watch = Watch::new(self);
         for (turn, &index) in indexes.iter().enumerate() {
-            let mut outgoing = self.admit(index, message, &mut watch, wait).await;
-            if outgoing.is_none() {
-                indexes[turn..].iter().for_each(|held| flight.fail(*held, HELD));
-                break;
-            }
+            let mut outgoing = match self.admit(index, message, &mut watch, wait).await {
+                Ok(outgoing) => Some(outgoing),
+                Err(why) => {
+                    flight.fail(index, why);
+                    indexes[turn + 1..].iter().for_each(|held| flight.fail(*held, HELD));
+                    break;
+                }
+            };
             while let Some(next) = outgoing.take() {
                 outgoing = self.send(&mut flight, index, next);
                 if outgoing.is_some() {
@@ -124,38 +129,55 @@ impl Line {
             tokio::select! {
                 biased;
                 // The context leaves no flight unanswered.
-                failures = &mut answer => return failures.unwrap_or_default(),
+                failures = &mut answer => {
+                    self.tell_of_new_topics();
+                    return failures.unwrap_or_default();
+                }
                 () = look => {}
             }
         }
     }
 
     /// The record, once its topic, or the one that it falls back to, is known to be there: the client would hold it back
-    /// for long before it said that there is none. None where it must wait, or where the topic takes smaller batches.
+    /// for long before it said that there is none. An error where it must wait, or where the topic takes smaller batches:
+    /// our own answer.
     async fn admit<'a>(
         &self,
         index: usize,
         message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
         watch: &mut Watch<'_>,
         wait: &mut Wait<'_>,
-    ) -> Option<Outgoing<'a>> {
+    ) -> Result<Outgoing<'a>, Code> {
         loop {
             let outgoing = self.topics.route(message(index));
             if watch.knows(&outgoing.topic) {
-                return Some(outgoing);
+                return Ok(outgoing);
             }
             match self.topics.learn(&outgoing.topic).await {
-                Ok(()) if self.is_too_coarse() => return None,
+                Ok(()) if self.is_too_coarse() => return Err(HELD),
                 Ok(()) => {
                     watch.topics.push(outgoing.topic.clone().into_owned());
-                    return Some(outgoing);
+                    return Ok(outgoing);
                 }
                 Err(Unlearnt::Absent(why)) if self.topics.give_up(&outgoing, &why) => {}
-                Err(Unlearnt::Absent(why) | Unlearnt::Away(why)) => {
+                Err(Unlearnt::Absent(why)) => {
                     wait.until(why);
-                    return None;
+                    return Err(ABSENT);
+                }
+                Err(Unlearnt::Away(why)) => {
+                    wait.until(why);
+                    return Err(HELD);
                 }
             }
+        }
+    }
+
+    fn tell_of_new_topics(&self) {
+        for topic in self.context.begun_anew() {
+            tracing::warn!(
+                "topic {topic} was made again, or its leader lost records: what was acknowledged before is gone with it \
+                 and is not sent again; what comes from now on is in it"
+            );
         }
     }
 

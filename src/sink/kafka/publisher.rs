@@ -72,6 +72,7 @@ impl Publisher {
             };
             // Some went through alone: it was their batch that was too large.
             let innocent = (alone && oversized && failures.len() < round.len()).then(|| routed(round[0]).topic);
+            self.topics.learn_limits(&failures, &message).await;
             let (mut broken, mut held) = (None, false);
             let elsewhere = self.topics.give_up_failed(&failures, &[], &message);
             for (index, code) in failures {

@@ -13,7 +13,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::fate::is_of_topic;
+use super::fate::{is_of_size, is_of_topic};
 use super::flight::Failure;
 use super::inspect::{Topic, inspect_topic, sentence};
 use super::line::{LOOK, Outgoing};
@@ -79,6 +79,22 @@ impl Topics {
         if self.knows(topic) {
             return Ok(());
         }
+        self.look_up(topic).await
+    }
+
+    /// Looks up again what the limits of the topics are that have found a record or a batch of these too large: they
+    /// may have been lowered since.
+    pub(super) async fn learn_limits<'a>(&self, failures: &[Failure], message: &impl Fn(usize) -> Outgoing<'a>) {
+        let too_large = failures.iter().filter(|(_, code)| is_of_size(*code));
+        let topics: HashSet<String> =
+            too_large.map(|(index, _)| self.route(message(*index)).topic.into_owned()).collect();
+        for topic in topics {
+            // Where nobody answers, what was known stays.
+            let _ = self.look_up(&topic).await;
+        }
+    }
+
+    async fn look_up(&self, topic: &str) -> Result<(), Unlearnt> {
         match inspect_topic(&self.settings, Some(topic), LOOK).await {
             Inspection { topic: Some(Ok(Topic { max_message_bytes, .. })), .. } => {
                 let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

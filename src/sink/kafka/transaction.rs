@@ -10,6 +10,7 @@
 
 mod asking;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use rdkafka::producer::Producer as _;
 use tokio::sync::Mutex;
 
 use super::config::{self, TRANSACTION_TIMEOUT};
-use super::fate::{Fate, RecordFate, Said, Step, fate, record_fate};
+use super::fate::{Fate, RecordFate, Said, Step, fate, is_of_topic, record_fate};
 use super::flight::Failure;
 use super::inspect::{sentence, tells};
 use super::line::{Line, Outgoing};
@@ -38,6 +39,8 @@ pub struct Transactions {
     id: String,
     topics: Arc<Topics>,
     usual: Vec<String>,
+    /// How long a transaction may be open.
+    timeout: Duration,
     /// Taken out while a transaction is open, so that what a dropped commit leaves behind is used by nobody.
     line: Mutex<Option<Arc<Line>>>,
     trouble: Trouble,
@@ -51,13 +54,18 @@ pub enum Outcome {
     Refused(Vec<Refused>),
 }
 
+/// How far a transaction came that doesn't wait for topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attempt {
+    Ended(Outcome),
+    /// It was aborted: the topics of these can't be had now. The rest wants another commit.
+    Aside(Vec<usize>),
+}
+
 /// This producer is of no use any more. Whether its last transaction was committed, only the ledger knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    #[error(
-        "another owner has the transactional id {id}, or the brokers ended a transaction of it that took over {} s",
-        TRANSACTION_TIMEOUT.as_secs()
-    )]
+    #[error("another owner has the transactional id {id}, or the brokers ended a transaction of it that took too long")]
     Fenced { id: String },
     /// [`Transactions::open`] did not come through in time. Nothing was begun.
     #[error("no transactional producer {id} so far: {why}")]
@@ -71,14 +79,24 @@ impl Transactions {
     /// batch is made larger than they take.
     pub fn new(topics: Arc<Topics>, id: impl Into<String>, usual: Vec<String>) -> Result<Transactions, Error> {
         let id = id.into();
-        config::transactional(topics.settings(), config::BATCH_BYTES, &id)?;
+        config::transactional(topics.settings(), config::BATCH_BYTES, &id, TRANSACTION_TIMEOUT)?;
         let trouble = Trouble::new(format!("kafka transactions {id}"));
-        Ok(Transactions { id, topics, usual, line: Mutex::default(), trouble })
+        Ok(Transactions { id, topics, usual, timeout: TRANSACTION_TIMEOUT, line: Mutex::default(), trouble })
+    }
+
+    /// The same, whose transactions may be open for so long; the brokers' `transaction.max.timeout.ms` bounds it.
+    pub fn lasting(self, timeout: Duration) -> Transactions {
+        Transactions { timeout, ..self }
     }
 
     /// What it is waiting for at this moment; none when all is well.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.text()
+    }
+
+    /// A part in what it waits for, for one who has put messages aside.
+    pub fn wait(&self) -> Wait<'_> {
+        self.trouble.wait()
     }
 
     /// The topics that it writes to: their limits, and what they will surely refuse.
@@ -124,6 +142,30 @@ impl Transactions {
         count: usize,
         message: impl Fn(usize) -> Outgoing<'a> + Sync,
     ) -> Result<Outcome, Lost> {
+        loop {
+            if let Attempt::Ended(outcome) = self.attempt(count, &message, None).await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// As [`Self::commit`], but gives back the messages whose topics can't be had, where topics come of a template, so
+    /// that the others need not wait for them. Why is `aside`'s to say from then on.
+    pub async fn commit_or_set_aside<'a>(
+        &self,
+        count: usize,
+        message: impl Fn(usize) -> Outgoing<'a> + Sync,
+        aside: &mut Wait<'_>,
+    ) -> Result<Attempt, Lost> {
+        self.attempt(count, &message, Some(aside)).await
+    }
+
+    async fn attempt<'a>(
+        &self,
+        count: usize,
+        message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
+        aside: Option<&mut Wait<'_>>,
+    ) -> Result<Attempt, Lost> {
         let mut slot = self.line.lock().await;
         let line = slot.take().ok_or_else(|| self.unknown("none is open"))?;
         if self.is_outdated(&line).await {
@@ -131,10 +173,13 @@ impl Transactions {
         }
         let mut wait = self.trouble.wait();
         let all: Vec<usize> = (0..count).collect();
-        let outcome = self.settle(&line, &all, &message, &mut wait).await?;
-        wait.over();
+        let aside = aside.filter(|_| self.topics.settings().topic.is_template());
+        let attempt = self.settle(&line, &all, message, &mut wait, aside).await?;
+        if let Attempt::Ended(_) = attempt {
+            wait.over();
+        }
         *slot = Some(line);
-        Ok(outcome)
+        Ok(attempt)
     }
 
     /// Whether other credentials have come that a producer can be made of.
@@ -150,7 +195,7 @@ impl Transactions {
     }
 
     fn make(&self, batch_bytes: u64) -> Result<Line, String> {
-        let config = config::transactional(self.topics.settings(), batch_bytes, &self.id);
+        let config = config::transactional(self.topics.settings(), batch_bytes, &self.id, self.timeout);
         Line::open(&self.topics, &config.map_err(|fault| fault.to_string())?, batch_bytes)
     }
 
@@ -176,44 +221,67 @@ impl Transactions {
             match fate(Step::Init, said) {
                 Fate::Fenced => return Err(self.fenced()),
                 Fate::Ask if clock::uptime() < deadline && !renewable(&line).await => {
-                    match init_words(&self.id, said.code) {
+                    match init_words(&self.id, self.timeout, said.code) {
                         Some(text) => wait.until(text),
                         None => doubt.look(self, &line, wait).await,
                     }
                 }
                 _ => {
-                    let text = init_words(&self.id, said.code).or_else(|| self.heard(&line)).or(unlearnt);
+                    let text = init_words(&self.id, self.timeout, said.code).or_else(|| self.heard(&line)).or(unlearnt);
                     return Ok(Err(text.unwrap_or_else(|| self.words(said.code, &words))));
                 }
             }
         }
     }
 
-    /// Until the transaction is committed, or refused.
+    /// Until the transaction is committed, or refused, or some of it put aside.
     async fn settle<'a>(
         &self,
         line: &Arc<Line>,
         all: &[usize],
         message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
         wait: &mut Wait<'_>,
-    ) -> Result<Outcome, Lost> {
+        mut aside: Option<&mut Wait<'_>>,
+    ) -> Result<Attempt, Lost> {
         let mut pauses = Schedule::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             self.begin(line).await?;
             let failures = self.fly(line, all, message, wait).await?;
             if failures.is_empty() && self.end(line, Step::Commit, wait).await? {
-                return Ok(Outcome::Committed);
+                return Ok(Attempt::Ended(Outcome::Committed));
             }
             self.abort(line, &failures, wait).await?;
+            let absent = self.absent(line, &failures, message);
             let refused = self.refused(line, failures, message, wait).await?;
             if !refused.is_empty() {
-                return Ok(Outcome::Refused(refused));
+                return Ok(Attempt::Ended(Outcome::Refused(refused)));
+            }
+            if let Some(aside) = aside.as_mut().filter(|_| !absent.is_empty()) {
+                aside.until(self.trouble.text().unwrap_or_default());
+                let lacks = |index: &usize| absent.contains(&*self.topics.route(message(*index)).topic);
+                return Ok(Attempt::Aside(all.iter().copied().filter(lacks).collect()));
             }
             if line.is_too_coarse() {
-                return Err(self.unknown("a topic takes smaller batches than it makes"));
+                return Err(self.too_coarse());
             }
             tokio::time::sleep(pauses.pause()).await;
         }
+    }
+
+    /// The topics that can't be had, of those that the failed records were to go to.
+    fn absent<'a>(
+        &self,
+        line: &Arc<Line>,
+        failures: &[Failure],
+        message: &impl Fn(usize) -> Outgoing<'a>,
+    ) -> HashSet<String> {
+        let denied = line.context.denied();
+        let topics = failures.iter().map(|(index, code)| (self.topics.route(message(*index)), *code));
+        let absent = topics.filter(|(to, code)| {
+            to.fallback.is_none_or(|fallback| fallback == to.topic)
+                && (is_of_topic(*code) || denied.iter().any(|denied| *denied == to.topic))
+        });
+        absent.map(|(outgoing, _)| outgoing.topic.into_owned()).collect()
     }
 
     /// Those of the failed records that the brokers will never take; says what is waited for where it is something else.
@@ -224,6 +292,7 @@ impl Transactions {
         message: &(impl Fn(usize) -> Outgoing<'a> + Sync),
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, Lost> {
+        self.topics.learn_limits(&failures, message).await;
         let (mut refused, mut suspects, mut again) = (Vec::new(), Vec::new(), None);
         let denied = line.context.denied();
         let elsewhere = self.topics.give_up_failed(&failures, &denied, message);
@@ -267,6 +336,9 @@ impl Transactions {
         let mut pauses = Schedule::new(Duration::from_millis(10), Duration::from_secs(5));
         let mut left = suspects.to_vec();
         while !left.is_empty() {
+            if line.is_too_coarse() {
+                return Err(self.too_coarse());
+            }
             let end = clock::uptime() + TRANSACTION_TIMEOUT / 3;
             self.begin(line).await?;
             let mut failures = Vec::new();
@@ -369,6 +441,10 @@ impl Transactions {
             Fate::Fenced => self.fenced(),
             _ => self.unknown(self.words(said.code, words)),
         }
+    }
+
+    fn too_coarse(&self) -> Lost {
+        self.unknown("a topic takes smaller batches than it makes")
     }
 
     fn fenced(&self) -> Lost {

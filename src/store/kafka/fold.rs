@@ -7,6 +7,8 @@
 //! An entry that came back to life, because its tombstone was compacted away before it was read, does no harm: it holds
 //! nothing that a later one does not, and the book tombstones it again.
 //!
+//! What others have written into the topic is left out, where its key can't ever have been one of ours.
+//!
 //! # Invariants
 //! Pure: no I/O, no clock. Nothing is guessed: what can't be read, or can't be all, is an [`Error`].
 //! A fingerprint is held once: what was read is decoded at once, and moved when it is folded.
@@ -39,7 +41,9 @@ pub enum Error {
         "the ledger of {stream} stands in partition {partition} and belongs to {belongs}: this is not the topic that jumpstream wrote"
     )]
     Misplaced { partition: u32, stream: StreamKey, belongs: u32 },
-    #[error("partition {partition} holds ledgers and does not say in which format: its first entry is gone")]
+    #[error(
+        "partition {partition} holds ledgers and does not say in which format: its first entry is gone; give back the topic as it was, or stop every replica, delete it and make it again with `jumpstream state rebuild`"
+    )]
     NoFormat { partition: u32 },
     #[error("the ledger of {stream} is not whole: commit {wanted} or a later one is gone from partition {partition}")]
     NoHead { partition: u32, stream: StreamKey, wanted: u64 },
@@ -54,6 +58,7 @@ pub struct Fold {
     wanted: Layout,
     format: Option<u8>,
     owner: Option<Owner>,
+    foreign: Option<i64>,
     streams: BTreeMap<StreamKey, Kept>,
 }
 
@@ -69,6 +74,8 @@ struct Kept {
 pub struct Folded {
     /// The newest format in the partition; none where it is new.
     pub format: Option<u8>,
+    /// The offset of the first record that isn't ours.
+    pub foreign: Option<i64>,
     pub streams: BTreeMap<StreamKey, (Checkpoint, Book)>,
 }
 
@@ -82,11 +89,15 @@ impl Folded {
 impl Fold {
     /// Of a partition that should be laid out as `wanted`.
     pub fn new(partition: u32, wanted: Layout) -> Fold {
-        Fold { partition, wanted, format: None, owner: None, streams: BTreeMap::new() }
+        Fold { partition, wanted, format: None, owner: None, foreign: None, streams: BTreeMap::new() }
     }
 
     /// Takes the next record in; one without a value is a tombstone.
     pub fn take(&mut self, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        if Key::is_foreign(key) {
+            self.foreign.get_or_insert(offset);
+            return Ok(());
+        }
         let key_read = Key::decode(key).map_err(|error| self.at(offset, "key", error))?;
         let size = key.len() + value.map_or(0, <[u8]>::len);
         let damaged = |error| self.at(offset, "value", error);
@@ -122,7 +133,7 @@ impl Fold {
 
     /// All has been read.
     pub fn finish(self) -> Result<Folded, Error> {
-        let Fold { partition, format, streams, .. } = self;
+        let Fold { partition, format, foreign, streams, .. } = self;
         let mut folded = BTreeMap::new();
         for (stream, kept) in streams {
             // All its keys are tombstoned.
@@ -133,7 +144,7 @@ impl Fold {
             let ledger = kept.fold(partition, &stream)?;
             folded.insert(stream, ledger);
         }
-        Ok(Folded { format, streams: folded })
+        Ok(Folded { format, foreign, streams: folded })
     }
 
     fn kept(&mut self, stream: StreamKey) -> Result<&mut Kept, Error> {

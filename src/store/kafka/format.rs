@@ -102,6 +102,11 @@ impl Key {
         out.0
     }
 
+    /// Whether it was never a key of ours: our kinds are small numbers, and this is empty or begins like a text.
+    pub fn is_foreign(bytes: &[u8]) -> bool {
+        bytes.first().is_none_or(|kind| *kind >= b' ')
+    }
+
     pub fn decode(bytes: &[u8]) -> Result<Key, Error> {
         let mut read = Reader::new(bytes);
         let stream = |read: &mut Reader<'_>| -> Result<StreamKey, Error> {

@@ -3,6 +3,7 @@
 //! # Invariants
 //! Pure but for [`write_entries`]: which message belongs to which batch, nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -14,9 +15,9 @@ use crate::sink::Refused;
 use crate::sink::kafka::{Outcome, Outgoing, Settings, Transactions};
 use crate::store::kafka::format::Entry;
 
-/// Where a transaction is full: more would delay its readers, and cost more to send again.
-const RECORDS: usize = 10_000;
-const BYTES: usize = 16 << 20;
+/// Where a transaction is full, in records and in bytes: more would delay its readers, and cost more to send again.
+pub const RECORDS: usize = 10_000;
+pub const BYTES: usize = 16 << 20;
 
 /// A batch that waits for its transaction.
 pub(super) struct Submission {
@@ -50,6 +51,15 @@ pub(super) enum Place {
     Entry(usize, usize),
 }
 
+impl Place {
+    /// Its batch's.
+    pub fn submission(self) -> usize {
+        match self {
+            Place::Record(number, _) | Place::Dead(number, _) | Place::Entry(number, _) => number,
+        }
+    }
+}
+
 impl Group {
     pub fn add(&mut self, submission: Submission) {
         self.records += submission.batch.records.len();
@@ -59,6 +69,18 @@ impl Group {
 
     pub fn is_full(&self) -> bool {
         self.records >= RECORDS || self.bytes >= BYTES
+    }
+
+    /// Takes these batches out.
+    pub fn remove(&mut self, submissions: &BTreeSet<usize>) -> impl Iterator<Item = Submission> + use<> {
+        let mut removed = Vec::new();
+        for (number, submission) in std::mem::take(self).submissions.into_iter().enumerate() {
+            match submissions.contains(&number) {
+                true => removed.push(submission),
+                false => self.add(submission),
+            }
+        }
+        removed.into_iter()
     }
 
     /// All messages in their order: each batch's records, dead letters (unless they were buried before) and entries.
@@ -110,7 +132,7 @@ impl Way<'_> {
     }
 }
 
-fn entry<'a>(topic: &'a str, partition: u32, entry: &'a Entry) -> Outgoing<'a> {
+pub(super) fn entry<'a>(topic: &'a str, partition: u32, entry: &'a Entry) -> Outgoing<'a> {
     let outgoing = Outgoing::to(topic, Some(&entry.key), entry.value.as_deref());
     Outgoing { partition: Some(partition as i32), ..outgoing }
 }

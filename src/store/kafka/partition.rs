@@ -1,25 +1,29 @@
 //! A partition that is ours: its streams' batches, gathered into one transaction after the other.
 //!
 //! # Invariants
-//! One transaction at a time; each batch is in one transaction whole. Whatever is in doubt gives the partition up.
+//! One transaction at a time; each batch is in one transaction whole. Whatever is in doubt gives the partition up. A
+//! batch whose topic can't be had waits for it aside, and holds up its own stream alone.
 //!
 //! # Cancellation
 //! Dropping a [`Partition`] is the crash of this owner: the transaction under way is committed or not, and the next
 //! owner finds out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Transactional};
 use crate::ledger::{Checkpoint, Coverage, Hour, StreamKey};
-use crate::sink::kafka::{Outcome, Transactions};
-use crate::sink::{self, Refused};
+use crate::retry::Schedule;
+use crate::sink::kafka::{Attempt, Outcome, Transactions};
+use crate::sink::{self, Refused, Wait};
 use crate::store::kafka::Ledgers;
 use crate::store::kafka::Options;
 use crate::store::kafka::book::Book;
@@ -31,6 +35,8 @@ use crate::store::{self, Store};
 const IDLE: Duration = Duration::from_secs(300);
 /// How many entries of theirs one transaction holds: few KB each, but for whole hours of up to 256 KiB.
 const IDLE_ENTRIES: usize = 64;
+/// Rising pauses between tries of what is aside: each costs a transaction.
+const PAUSE: Range<Duration> = Duration::from_millis(500)..Duration::from_secs(10);
 /// So many batches wait at most; each stream has one at a time.
 const WAITING: usize = 1_024;
 
@@ -242,13 +248,67 @@ struct Work {
     producer: Arc<Transactions>,
 }
 
+/// Batches whose topics can't be had.
+struct Aside<'a> {
+    submissions: Vec<Submission>,
+    wait: Wait<'a>,
+    pauses: Schedule,
+    /// When they are tried again.
+    due: Instant,
+}
+
+impl Aside<'_> {
+    fn put(&mut self, submissions: impl Iterator<Item = Submission>) {
+        self.submissions.extend(submissions);
+        self.due = Instant::now() + self.pauses.pause();
+    }
+
+    /// Ready when they are to be tried again.
+    async fn due(&self) {
+        match self.submissions.is_empty() {
+            true => std::future::pending().await,
+            false => tokio::time::sleep_until(self.due).await,
+        }
+    }
+
+    /// As many as one transaction holds.
+    fn take(&mut self) -> Group {
+        let mut group = Group::default();
+        let mut left = std::mem::take(&mut self.submissions).into_iter();
+        while !group.is_full()
+            && let Some(next) = left.next()
+        {
+            group.add(next);
+        }
+        self.submissions.extend(left);
+        group
+    }
+
+    fn committed(&mut self) {
+        if self.submissions.is_empty() {
+            self.wait.over();
+            self.pauses.reset();
+        }
+    }
+}
+
 impl Work {
     async fn run(self, mut waiting: mpsc::Receiver<Order>) {
-        let mut idle = tokio::time::interval_at(tokio::time::Instant::now() + IDLE, IDLE);
+        let mut idle = tokio::time::interval_at(Instant::now() + IDLE, IDLE);
+        let mut aside = Aside {
+            submissions: Vec::new(),
+            wait: self.producer.wait(),
+            pauses: Schedule::new(PAUSE.start, PAUSE.end),
+            due: Instant::now(),
+        };
         let lost = loop {
             let order = tokio::select! {
                 order = waiting.recv() => order,
                 _ = idle.tick() => match self.write_idle().await {
+                    Ok(()) => continue,
+                    Err(lost) => break lost,
+                },
+                () = aside.due() => match self.commit(aside.take(), &mut aside).await {
                     Ok(()) => continue,
                     Err(lost) => break lost,
                 },
@@ -259,12 +319,14 @@ impl Work {
                     // Whoever asked may be gone.
                     let _ = answer.send(());
                 }),
-                Some(Order::Commit(first)) => self.commit_with(first, &mut waiting).await,
+                Some(Order::Commit(first)) => self.commit_with(first, &mut waiting, &mut aside).await,
             };
             if let Err(lost) = done {
                 break lost;
             }
         };
+        // Whoever hears first that nothing can be committed any more does not hear why.
+        tracing::warn!(partition = self.number, "{lost}");
         waiting.close();
         while let Some(order) = waiting.recv().await {
             if let Order::Commit(submission) = order {
@@ -274,7 +336,12 @@ impl Work {
     }
 
     /// Commits it with all that waits as well.
-    async fn commit_with(&self, first: Submission, waiting: &mut mpsc::Receiver<Order>) -> Result<(), String> {
+    async fn commit_with(
+        &self,
+        first: Submission,
+        waiting: &mut mpsc::Receiver<Order>,
+        aside: &mut Aside<'_>,
+    ) -> Result<(), String> {
         let mut group = Group::default();
         group.add(first);
         let mut flushes = Vec::new();
@@ -286,7 +353,7 @@ impl Work {
                 Order::Flush(answer) => flushes.push(answer),
             }
         }
-        self.commit(group).await?;
+        self.commit(group, aside).await?;
         for answer in flushes {
             self.write_idle().await?;
             let _ = answer.send(());
@@ -294,15 +361,18 @@ impl Work {
         Ok(())
     }
 
-    /// Commits the group; those of its batches that hold a refused message are answered, and the rest is tried again.
-    async fn commit(&self, mut group: Group) -> Result<(), String> {
+    /// Commits the group; those of its batches that hold a refused message are answered, those whose topics can't be had
+    /// are put aside, and the rest is tried again.
+    async fn commit(&self, mut group: Group, aside: &mut Aside<'_>) -> Result<(), String> {
         self.refuse_the_surely_refused(&mut group);
         while !group.submissions.is_empty() {
             let (way, instants, places) =
                 (self.way(), group.instants(), group.places(self.options.dead_letters.is_some()));
-            let sent = self.producer.commit(places.len(), |index| way.message(&group, &instants, places[index])).await;
+            let message = |index: usize| way.message(&group, &instants, places[index]);
+            let sent = self.producer.commit_or_set_aside(places.len(), message, &mut aside.wait).await;
             match sent {
-                Ok(Outcome::Committed) => {
+                Ok(Attempt::Ended(Outcome::Committed)) => {
+                    aside.committed();
                     crate::fail_point!("committed");
                     for submission in group.submissions {
                         let _ = submission.answer.send(Ok(Vec::new()));
@@ -310,7 +380,11 @@ impl Work {
                     crate::fail_point!("answered");
                     return Ok(());
                 }
-                Ok(Outcome::Refused(refused)) => self.take_out(&mut group, &places, refused),
+                Ok(Attempt::Ended(Outcome::Refused(refused))) => self.take_out(&mut group, &places, refused),
+                Ok(Attempt::Aside(indexes)) => {
+                    let lacking: BTreeSet<usize> = indexes.iter().map(|index| places[*index].submission()).collect();
+                    aside.put(group.remove(&lacking));
+                }
                 Err(lost) => {
                     let lost = lost.to_string();
                     for submission in group.submissions {

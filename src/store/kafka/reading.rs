@@ -18,12 +18,13 @@ use crate::store::kafka::{Ledgers, Untaken};
 /// How long nothing may come before it is asked what hides the rest.
 const PATIENCE: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(100);
+const ASK: Duration = Duration::from_secs(10);
 
 /// What came of it.
 pub(super) enum Read {
     /// All up to the owner's entry.
     Whole(Folded),
-    /// Nothing came for long, though the entry is there: an open transaction before it hides it.
+    /// Nothing came for long, though the entry is there: an open transaction before it, which begins here, hides it.
     Stuck { offset: i64 },
 }
 
@@ -78,7 +79,7 @@ fn until_seen(
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, number as i32, Offset::Beginning).map_err(not_now)?;
     consumer.assign(&list).map_err(not_now)?;
-    let (mut since, mut next) = (clock::uptime(), 0);
+    let mut since = clock::uptime();
     loop {
         match consumer.poll(TURN) {
             Some(Ok(message)) => {
@@ -86,12 +87,16 @@ fn until_seen(
                 if fold.owner().is_some_and(|owner| owner.token == token) {
                     return fold.finish().map(Read::Whole).map_err(at);
                 }
-                (since, next) = (clock::uptime(), message.offset() + 1);
+                since = clock::uptime();
             }
             Some(Err(KafkaError::PartitionEOF(_))) => {}
             Some(Err(error)) => tracing::debug!(topic, number, "reading the ledger: {error}"),
             None if abandoned() => return Err(Untaken::NotNow("nobody waits for it any more".to_owned())),
-            None if clock::uptime().saturating_sub(since) > PATIENCE => return Ok(Read::Stuck { offset: next }),
+            None if clock::uptime().saturating_sub(since) > PATIENCE => {
+                // What readers of committed records may see ends where the oldest open transaction begins.
+                let (_, offset) = consumer.fetch_watermarks(topic, number as i32, ASK).map_err(not_now)?;
+                return Ok(Read::Stuck { offset });
+            }
             None => {}
         }
     }

@@ -48,13 +48,8 @@ pub enum Found {
 
 /// Changes nothing.
 pub(super) async fn look(ledgers: &Ledgers) -> Result<Found, Untaken> {
-    match partitions(ledgers).await? {
-        None => return Ok(Found::Absent),
-        Some(found) if found != ledgers.options.partitions as usize => {
-            let topic = ledgers.options.topic.clone();
-            return Err(Error::OtherPartitions { topic, found, wanted: ledgers.options.partitions }.into());
-        }
-        Some(_) => {}
+    if !is_there(ledgers).await? {
+        return Ok(Found::Absent);
     }
     let warnings = settings(ledgers).await?;
     let begun = !is_empty(ledgers).await?;
@@ -63,6 +58,30 @@ pub(super) async fn look(ledgers: &Ledgers) -> Result<Found, Untaken> {
         return Err(emptied(ledgers));
     }
     Ok(Found::There { begun, warnings })
+}
+
+/// Whether the topic is there, and of the right layout.
+async fn is_there(ledgers: &Ledgers) -> Result<bool, Untaken> {
+    match partitions(ledgers).await? {
+        Some(found) if found != ledgers.options.partitions as usize => {
+            let topic = ledgers.options.topic.clone();
+            Err(Error::OtherPartitions { topic, found, wanted: ledgers.options.partitions }.into())
+        }
+        found => Ok(found.is_some()),
+    }
+}
+
+/// Whether the topic is there; an error where it holds anything. Changes nothing.
+pub(super) async fn vacant(ledgers: &Ledgers) -> Result<bool, Untaken> {
+    let there = is_there(ledgers).await?;
+    if there {
+        settings(ledgers).await?;
+        if !is_empty(ledgers).await? {
+            let (topic, brokers) = (ledgers.options.topic.clone(), ledgers.options.settings.brokers.join(","));
+            return Err(Error::Occupied { topic, brokers }.into());
+        }
+    }
+    Ok(there)
 }
 
 /// Gives what is worth a warning.
@@ -103,7 +122,7 @@ async fn partitions(ledgers: &Ledgers) -> Result<Option<usize>, Untaken> {
     .await
 }
 
-async fn create(ledgers: &Ledgers) -> Result<(), Untaken> {
+pub(super) async fn create(ledgers: &Ledgers) -> Result<(), Untaken> {
     let (topic, partitions) = (&ledgers.options.topic, ledgers.options.partitions);
     if ledgers.options.settings.has_tokens() {
         return Err(unmade(ledgers, "with OAUTHBEARER it can't be made from here"));
@@ -279,12 +298,14 @@ fn admin(ledgers: &Ledgers) -> Result<AdminClient<DefaultClientContext>, Error> 
     config.create().map_err(|error| fault(error.to_string()))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, Untaken> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Untaken> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(error.to_string())).map_err(Untaken::NotNow)
 }
 
-fn words(topic: &str, error: &KafkaError) -> String {
+pub(super) fn words(topic: &str, error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
         Some(Code::GroupAuthorizationFailed) => {
             format!("the brokers refuse to let us read topic {topic}; allow Describe on our groups to this user")

@@ -11,12 +11,10 @@ const ALL: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_woken_zombie_commits_nothing_and_does_not_fence_its_successor() {
-    let Some(stage) = Stage::set("SIGSTOP and exactly once", 1).await else { return };
     let group = unique("group");
     for seed in random::seeds(SAMPLE, ALL) {
+        let Some(stage) = Stage::set("SIGSTOP and exactly once", 1).await else { return };
         let emulator = emulate(awkward(seed)).await;
-        let stage = Stage { topic: unique("events"), ledger: unique("ledger"), ..stage_of(&stage) };
-        stage.kafka.create_topic(&stage.topic, super::PARTITIONS, &[]).await;
         let (first, second) = (stage.home(&emulator, &group, ""), stage.home(&emulator, &group, ""));
         // The last step before it commits: all is written.
         let mut owner = first.start_failing("sent", 4);
@@ -41,14 +39,5 @@ async fn a_woken_zombie_commits_nothing_and_does_not_fence_its_successor() {
         );
         assert_once(&tally);
         assert!(aborted > 0, "the frozen transaction held nothing: the test did not bite");
-    }
-}
-
-fn stage_of(stage: &Stage) -> Stage {
-    Stage {
-        kafka: stage.kafka,
-        topic: String::new(),
-        ledger: String::new(),
-        ledger_partitions: stage.ledger_partitions,
     }
 }

@@ -4,7 +4,9 @@ mod bound;
 mod feed;
 mod fold;
 mod format;
+mod golden;
 mod log;
+mod rebuild;
 mod size;
 
 use std::collections::BTreeMap;

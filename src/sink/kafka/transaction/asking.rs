@@ -26,7 +26,7 @@ const STALL: Duration = Duration::from_secs(5);
 pub(super) const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_mul(2);
 
 /// What keeps a producer from its id, where that is no matter of connections.
-pub(super) fn init_words(id: &str, code: Code) -> Option<String> {
+pub(super) fn init_words(id: &str, timeout: Duration, code: Code) -> Option<String> {
     Some(match code {
         Code::ConcurrentTransactions => {
             format!("the brokers are still ending what the last owner of the transactional id {id} left open")
@@ -36,7 +36,7 @@ pub(super) fn init_words(id: &str, code: Code) -> Option<String> {
         }
         Code::InvalidTransactionTimeout => format!(
             "the brokers refuse a transaction.timeout.ms of {}; raise their transaction.max.timeout.ms",
-            TRANSACTION_TIMEOUT.as_millis()
+            timeout.as_millis()
         ),
         Code::UnsupportedFeature => "the brokers know no transactions; Kafka 2.5 or later is needed".to_owned(),
         Code::CoordinatorNotAvailable | Code::NotCoordinator | Code::CoordinatorLoadInProgress => format!(

@@ -28,6 +28,11 @@ impl Log {
         }
     }
 
+    /// The offset of the next record.
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+
     /// Removes any of the records that a later one of the same key supersedes, and any tombstone that nothing of its key
     /// stands before.
     pub fn compact(&mut self, rng: &mut Rng) {
