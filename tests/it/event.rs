@@ -136,6 +136,22 @@ fn without_an_id_the_record_counts_less_its_enrichments_and_the_order_of_its_key
 }
 
 #[test]
+fn keys_that_begin_alike_are_sorted_and_of_one_that_stands_often_the_last_counts() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut keys: Vec<String> = (0..120).map(|place| format!("resource_{}", place % 40)).collect();
+    keys.extend(["a".to_owned(), "a\\u0000".to_owned(), "a\\u0000".to_owned(), "".to_owned()]);
+    random.shuffle(&mut keys);
+    let entries: Vec<String> = keys.iter().enumerate().map(|(place, key)| format!("\"{key}\":{place}")).collect();
+    let last: std::collections::BTreeMap<String, usize> =
+        keys.iter().enumerate().map(|(place, key)| (key.replace("\\u0000", "\0"), place)).collect();
+    let sorted: Vec<String> =
+        last.iter().map(|(key, place)| format!("{}:{place},", Value::from(key.as_str()))).collect();
+    let event = event(&format!("{{{}}}", entries.join(",")));
+    let Identity::Content(content) = event.identity() else { panic!("an event without an id is its content") };
+    assert_eq!(String::from_utf8(content).unwrap(), format!("{{{}}}", sorted.concat()));
+}
+
+#[test]
 fn a_crafted_key_does_not_look_like_two_entries() {
     assert!(!same(r#"{"a:1,b":2}"#, r#"{"a":1,"b":2}"#));
     assert!(!same(r#"{"a\":1,\"b":2}"#, r#"{"a":1,"b":2}"#));
@@ -297,9 +313,11 @@ fn write_text(text: &str, random: &mut fastrand::Rng, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Any object: the keys that are read and others, strings up to several blocks long, and those made of backslashes.
+/// Any object: the keys that are read and others, strings up to several blocks long, those made of backslashes, and
+/// brackets deeper than a word has bits.
 fn record() -> impl Strategy<Value = serde_json::Map<String, Value>> {
-    let text = || prop_oneof!["[a-zé]{0,12}", "[a-z\"😀 :,{}]{0,150}", "[\\\\]{0,90}", "[\\\\\"\n]{0,12}"];
+    let text =
+        || prop_oneof!["[a-zé]{0,12}", "[a-z ]{0,300}", "[a-z\"😀 :,{}]{0,150}", "[\\\\]{0,90}", "[\\\\\"\n]{0,12}"];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -317,7 +335,17 @@ fn record() -> impl Strategy<Value = serde_json::Map<String, Value>> {
             entries(value).prop_map(Value::Object),
         ]
     });
-    entries(value.boxed())
+    let nested = (value.clone(), prop::collection::vec(any::<bool>(), 0..150)).prop_map(|(value, brackets)| {
+        brackets.into_iter().fold(value, |inner, is_object| match is_object {
+            true => Value::Object([("a".to_owned(), inner)].into_iter().collect()),
+            false => Value::from(vec![Value::Null, inner]),
+        })
+    });
+    // Keys are sorted to a depth only, so what is deeper stands where it doesn't count.
+    (entries(value.boxed()), nested).prop_map(|(mut record, nested)| {
+        record.insert("useragent".to_owned(), nested);
+        record
+    })
 }
 
 #[test]
