@@ -23,6 +23,7 @@ mod partition;
 mod reading;
 pub mod rebuild;
 mod topic;
+mod trace;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Headers as _;
-use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use crate::clock;
-use crate::sink::kafka::{Asking, Outcome, Outgoing};
+use crate::sink::kafka::{Outcome, Outgoing};
 use crate::store::Error;
+use crate::store::kafka::trace::{self, Seen};
 use crate::store::kafka::{Ledgers, OPEN, Untaken, reading};
 
 /// Its settings, each with what goes wrong otherwise.
@@ -30,10 +28,6 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 const ASK: Duration = Duration::from_secs(10);
-const TURN: Duration = Duration::from_millis(200);
-/// How far back the events' partitions are searched for a record of ours: transactions end in markers, which take
-/// offsets too, and others may write to the topic.
-const SEARCH: i64 = 1_000;
 
 /// How the topic was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +48,7 @@ pub(super) async fn look(ledgers: &Ledgers) -> Result<Found, Untaken> {
     let warnings = settings(ledgers).await?;
     let begun = !is_empty(ledgers).await?;
     // Another replica may have begun meanwhile, and its records be what we found.
-    if !begun && has_records_of_ours(ledgers).await? && is_empty(ledgers).await? {
+    if !begun && trace::is_left(ledgers).await? && is_empty(ledgers).await? {
         return Err(emptied(ledgers));
     }
     Ok(Found::There { begun, warnings })
@@ -89,7 +83,7 @@ pub(super) async fn prepare(ledgers: &Ledgers) -> Result<Vec<String>, Untaken> {
     match look(ledgers).await? {
         Found::There { begun: true, warnings } => Ok(warnings),
         Found::There { begun: false, warnings } => begin(ledgers).await.map(|()| warnings),
-        Found::Absent if has_records_of_ours(ledgers).await? && partitions(ledgers).await?.is_none() => {
+        Found::Absent if trace::is_left(ledgers).await? && partitions(ledgers).await?.is_none() => {
             Err(emptied(ledgers))
         }
         Found::Absent => {
@@ -222,74 +216,14 @@ async fn is_empty(ledgers: &Ledgers) -> Result<bool, Untaken> {
     blocking(move || {
         let consumer = settings.consumer(&config).map_err(|error| words(&topic, &error))?;
         for partition in 0..partitions {
-            let range = (Offset::Beginning, i64::MAX);
-            if any(&consumer, &topic, partition, range, |_| true).map_err(|error| words(&topic, &error))? {
+            let seen = trace::look_at(&consumer, (&topic, partition), 0..i64::MAX, |_| true);
+            if seen.map_err(|error| words(&topic, &error))? == Seen::Wanted {
                 return Ok(false);
             }
         }
         Ok(true)
     })
     .await
-}
-
-/// Whether the events' topic holds records that were written with this ledger.
-async fn has_records_of_ours(ledgers: &Ledgers) -> Result<bool, Untaken> {
-    let (config, ledger) = (reading::reader(ledgers)?, ledgers.options.topic.clone());
-    let settings = ledgers.options.settings.clone();
-    blocking(move || {
-        let events = &settings.topic;
-        let words = |error| words(&events.to_string(), &error);
-        let consumer = settings.consumer(&config).map_err(words)?;
-        // Of a template every topic that it could have meant.
-        let one = events.known().filter(|_| !events.is_template());
-        let metadata = consumer.fetch_metadata(one, ASK).map_err(words)?;
-        // One that is absent has no partition, and holds nothing of ours.
-        for topic in metadata.topics().iter().filter(|topic| events.may_be(topic.name())) {
-            for partition in 0..topic.partitions().len() as i32 {
-                let (low, high) = consumer.fetch_watermarks(topic.name(), partition, ASK).map_err(words)?;
-                let range = (Offset::Offset(low.max(high - SEARCH)), high);
-                let ours = |headers: Option<&str>| headers == Some(&ledger);
-                if any(&consumer, topic.name(), partition, range, ours).map_err(words)? {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    })
-    .await
-}
-
-/// Whether a committed record from `from` up to the partition's end, or to offset `end`, has a `ledger` header that is
-/// `wanted`.
-fn any(
-    consumer: &BaseConsumer<Asking>,
-    topic: &str,
-    partition: i32,
-    (from, end): (Offset, i64),
-    wanted: impl Fn(Option<&str>) -> bool,
-) -> Result<bool, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, from)?;
-    consumer.assign(&list)?;
-    let deadline = clock::uptime() + ASK;
-    while clock::uptime() < deadline {
-        match consumer.poll(TURN) {
-            Some(Ok(message)) => {
-                let header = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "ledger"));
-                let ledger = header.and_then(|header| header.value).and_then(|value| std::str::from_utf8(value).ok());
-                if wanted(ledger) {
-                    return Ok(true);
-                }
-                if message.offset() + 1 >= end {
-                    return Ok(false);
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
-            Some(Err(error)) => return Err(error),
-            None => {}
-        }
-    }
-    Err(KafkaError::ConsumerQueueClose(Code::OperationTimedOut))
 }
 
 fn admin(ledgers: &Ledgers) -> Result<AdminClient<DefaultClientContext>, Error> {

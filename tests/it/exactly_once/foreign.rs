@@ -145,11 +145,16 @@ fn is_of(message: &Message, organizations: &BTreeSet<&str>) -> bool {
 }
 
 /// A producer that is nobody of ours, in the midst of a transaction.
-struct Foreigner(std::sync::Arc<ThreadedProducer<DefaultProducerContext>>);
+pub(super) struct Foreigner(std::sync::Arc<ThreadedProducer<DefaultProducerContext>>);
 
 impl Foreigner {
     /// Begins a transaction, writes a record to the partition, and leaves it open.
-    async fn intrude(brokers: &str, topic: &str, partition: u32, timeout: Duration) -> Foreigner {
+    pub async fn intrude(brokers: &str, topic: &str, partition: u32, timeout: Duration) -> Foreigner {
+        Foreigner::write(brokers, topic, partition, 1, timeout).await
+    }
+
+    /// The same with so many records.
+    pub async fn write(brokers: &str, topic: &str, partition: u32, records: usize, timeout: Duration) -> Foreigner {
         let config = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("transactional.id", unique("foreigner"))
@@ -160,20 +165,22 @@ impl Foreigner {
             let producer: ThreadedProducer<_> = config.create().unwrap();
             producer.init_transactions(PATIENCE).unwrap();
             producer.begin_transaction().unwrap();
-            let record = BaseRecord::to(&topic).partition(partition as i32).key("not ours").payload("nor this");
-            producer.send(record).unwrap_or_else(|(error, _)| panic!("{error}"));
+            for _ in 0..records {
+                let record = BaseRecord::to(&topic).partition(partition as i32).key("not ours").payload("nor this");
+                producer.send(record).unwrap_or_else(|(error, _)| panic!("{error}"));
+            }
             producer.flush(PATIENCE).unwrap();
             Foreigner(std::sync::Arc::new(producer))
         };
         tokio::task::spawn_blocking(open).await.unwrap()
     }
 
-    async fn commit(&self) {
+    pub async fn commit(&self) {
         let producer = self.0.clone();
         tokio::task::spawn_blocking(move || producer.commit_transaction(PATIENCE).unwrap()).await.unwrap();
     }
 
-    async fn abort(&self) {
+    pub async fn abort(&self) {
         let producer = self.0.clone();
         tokio::task::spawn_blocking(move || producer.abort_transaction(PATIENCE).unwrap()).await.unwrap();
     }

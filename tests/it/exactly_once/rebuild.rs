@@ -5,8 +5,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use jumpstream::emulator::{Emulator, Options};
 
-use super::shared;
-use super::{Stage, assert_once, awkward};
+use super::foreign::Foreigner;
+use super::{PARTITIONS, Stage, assert_once, awkward, shared};
 use crate::kafka::unique;
 use crate::process::{Home, emulate};
 use crate::random;
@@ -109,6 +109,33 @@ async fn a_deleted_ledger_is_made_again_and_nothing_is_lost_or_twice() {
 fn events_of(line: &str) -> Option<usize> {
     let number = line.strip_prefix("stream ")?.split_once(": ")?.1.split(' ').next()?;
     Some(number.replace(',', "").parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_ledger_is_noticed_behind_open_and_aborted_transactions() {
+    const LONG: Duration = Duration::from_secs(600);
+    let options = Options { events: 3_000, span: "1h".parse().unwrap(), ..Options::default() };
+    let Some(lost) = Lost::begin("a deleted ledger behind transactions", options).await else { return };
+    let Stage { brokers, topic, .. } = &lost.stage;
+    let mut open = Vec::new();
+    for partition in 0..PARTITIONS as u32 {
+        open.push(Foreigner::intrude(brokers, topic, partition, LONG).await);
+    }
+    lost.home.catch_up().await;
+    for partition in 0..PARTITIONS as u32 {
+        Foreigner::write(brokers, topic, partition, 5_000, LONG).await.abort().await;
+    }
+    shared().await.delete_topic(&lost.stage.ledger).await;
+    let mut process = lost.home.start(&[]);
+    process.said(&format!("an open transaction hides whether topic {topic}")).await;
+    assert_eq!(process.count("ledger topic made"), 0, "{}", process.log());
+    for foreigner in open {
+        foreigner.abort().await;
+    }
+    assert_eq!(process.ended().await, 78, "{}", process.log());
+    lost.is_refused().await;
+    lost.rebuild(&[]).await;
+    lost.all_is_there_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
