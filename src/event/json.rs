@@ -357,10 +357,12 @@ fn escape(input: &[u8], at: usize) -> (usize, Option<&'static str>) {
     }
 }
 
-/// Whether all of `place` is UTF-8. Nearly all is ASCII, which is found out faster than what else UTF-8 might be.
+/// Whether all of `place` is UTF-8. Nearly all is short and ASCII, which one look at a block finds out.
+#[inline(always)]
 pub(super) fn is_utf8(input: &[u8], place: Range<usize>) -> bool {
-    let text = &input[place];
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
+    let (length, block) = (place.len(), input[place.start..].first_chunk());
+    let is_ascii = |block| mask::foreign(block) & ((1 << length) - 1) == 0;
+    length < BLOCK && block.is_some_and(is_ascii) || std::str::from_utf8(&input[place]).is_ok()
 }
 
 #[inline(always)]
