@@ -54,6 +54,7 @@ struct Shared {
     board: Board,
     settings: crate::plan::Settings,
     start: crate::config::Start,
+    room: stream::Room,
     idle_save: Duration,
 }
 

@@ -65,6 +65,12 @@ impl Route {
         Ok(self.store.load(stream).await?)
     }
 
+    /// Where a batch is full, in bytes. A transaction costs what some 2,000 records do, however few it holds, so its
+    /// batches are larger: docs/decisions/0020 has the figures.
+    pub fn batch_bytes(&self) -> usize {
+        if self.transaction.is_some() { 8 << 20 } else { 4 << 20 }
+    }
+
     /// The metric labels of all sinks.
     pub fn sink_names(&self) -> impl Iterator<Item = &'static str> {
         let transaction = self.transaction.iter().map(|transaction| transaction.name());

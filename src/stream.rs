@@ -1,7 +1,7 @@
 //! One organization's and one service's loop: plan, fetch, admit, format, commit.
 //!
 //! While one batch is being committed the next one is fetched and admitted; there are never more than these two, and
-//! a sink that waits makes the loop wait with it. After a failed commit everything in memory is dropped and the
+//! a sink that waits makes the loop wait with it. All streams share the room that their batches take. After a failed commit everything in memory is dropped and the
 //! ledger is read again from the store.
 //!
 //! # Invariants
@@ -13,6 +13,7 @@
 //! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
 mod fetch;
+mod gathered;
 mod report;
 mod server_time;
 
@@ -26,14 +27,13 @@ use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
-use crate::record::{DeadLetter, Record};
+use crate::record::DeadLetter;
 use crate::source::{Class, Client, Error as SourceError, IntervalQuery, IntervalUnit};
+use gathered::Gathered;
+pub use gathered::Room;
 use report::Report;
 pub use report::{Faults, Telemetry};
 
-/// A batch closes at this many records or bytes, in mid-page too.
-const BATCH_RECORDS: usize = 10_000;
-const BATCH_BYTES: usize = 4 << 20;
 /// Failures in a row after which a paged read begins anew, since its cursor may be what fails.
 const CURSOR_TRIES: u32 = 5;
 /// From so many failures in a row on they are told.
@@ -53,6 +53,8 @@ pub struct Stream {
     pub start: Arc<dyn Fn(Time) -> Time + Send + Sync>,
     pub route: Arc<Route>,
     pub telemetry: Telemetry,
+    /// Shared by all streams.
+    pub room: Room,
     /// How often a checkpoint that holds no event is saved.
     pub idle_save: Duration,
     /// True once the process is to end.
@@ -161,20 +163,6 @@ struct Reading<'r> {
     failing_since: [Option<Duration>; 2],
     /// What the batch in flight brings us to.
     coming: Option<report::Milestone>,
-}
-
-/// The batch being gathered.
-#[derive(Default)]
-struct Gathered {
-    records: Vec<Record>,
-    dead: Vec<DeadLetter>,
-    bytes: usize,
-}
-
-impl Gathered {
-    fn is_full(&self) -> bool {
-        self.records.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
-    }
 }
 
 /// Whether to go on.
@@ -431,14 +419,14 @@ impl<'r> Reading<'r> {
         // What no clock has surely left behind may be read again, and must be known then.
         let passed = self.stream.client.surely_passed().min(self.ledger.edge());
         passed.inspect(|passed| self.ledger.forget_settled(*passed));
-        let Gathered { records, dead, .. } = std::mem::take(&mut self.gathered);
+        let Gathered { records, dead, taken, .. } = std::mem::take(&mut self.gathered);
         let whole = self.stream.route.store.due(&self.stream.key);
         let checkpoint: Checkpoint = self.ledger.checkpoint_with(&whole);
         self.coming = Some(self.report.milestone(&records, &self.ledger));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();
         self.in_flight.spawn(async move {
-            let _timer = stream.telemetry.metrics.commit_timer();
+            let (_timer, _taken) = (stream.telemetry.metrics.commit_timer(), taken);
             commit::commit(&stream.route, &stream.key, Batch { records, dead, checkpoint }).await
         });
         Ok(())

@@ -1,9 +1,11 @@
 //! The emulator in a process of its own, and what the bench asks of it.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use bytes::Bytes;
+use jumpstream::clock::Time;
 use jumpstream::event::Event;
 use jumpstream::source::Element;
 use jumpstream::source::page::{Limits, Parser};
@@ -150,6 +152,22 @@ impl Api {
             }
             all.extend(listed.into_iter().map(|organization| organization._id));
         }
+    }
+
+    /// When each event became visible, by the SHA-256 of its bytes in hexadecimal.
+    pub async fn visible(&self) -> Outcome<HashMap<String, Time>> {
+        #[derive(Deserialize)]
+        struct Line {
+            sha256: String,
+            visible_at: String,
+        }
+        let truth = self.ask("/_emulator/truth", None).await?;
+        let lines = truth.lines().map(|line| {
+            let Line { sha256, visible_at } = serde_json::from_str(line)?;
+            let visible_at = Time::parse(&visible_at).ok_or("the emulator writes RFC 3339")?;
+            Ok((sha256, visible_at))
+        });
+        lines.collect()
     }
 
     async fn ask(&self, path: &str, body: Option<String>) -> Outcome<String> {

@@ -239,10 +239,12 @@ fn show(rounds: &[Round], events: f64, kind: &str) {
         rounds.len()
     );
     table::print(&title, &rows);
-    let (ratio_goal, cpu_goal) = if kind == "compressible" { ("0.65", "4.5") } else { ("0.8", "7.5") };
+    // Of the processor: 4.5 s where librdkafka alone takes 1.9 s in transactions, and 7.5 s where it takes 4.3 s.
+    let (ratio_goal, cpu_goal) = if kind == "compressible" { ("0.65", "2.4") } else { ("0.8", "1.7") };
     let all = |place: usize| move |round: &Round| round[place].start_seconds + round[place].wall_seconds;
     println!(
-        "\n  goals, exactly once: ≥ {ratio_goal} of librdkafka in transactions, ≤ {cpu_goal} s of own CPU a million"
+        "\n  goals, exactly once: ≥ {ratio_goal} of librdkafka in transactions, with ≤ {cpu_goal} times its own CPU: it is {:.2} times",
+        median(&|round| round[EXACTLY_ONCE].cpu_seconds / round[TRANSACTIONS].cpu_seconds)
     );
     println!(
         "  events/s count from the first request for a page; the start before it takes {:.1} s exactly once, {:.1} s at \

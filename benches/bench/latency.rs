@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jumpstream::clock::{self, Time};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
+use sha2::{Digest as _, Sha256};
 
 use crate::api::Api;
 use crate::broker::Broker;
@@ -106,20 +107,29 @@ async fn measure(
     let consumer = reading(consumer, WARM).await?.0;
     let (before, cpu, begun) =
         (Histogram::ask(&metrics, COMMIT).await?, process::cpu_seconds(jumpstream.id())?, Instant::now());
-    let (_, delays) = reading(consumer, length).await?;
-    if delays.is_empty() {
+    let (_, arrivals) = reading(consumer, length).await?;
+    if arrivals.is_empty() {
         return Err("nothing arrived in Kafka".into());
     }
+    let visible = api.visible().await?;
     figures.cpu_seconds += process::cpu_seconds(jumpstream.id())? - cpu;
     figures.wall_seconds += begun.elapsed().as_secs_f64();
     figures.commits.push(Histogram::ask(&metrics, COMMIT).await?.since(&before));
-    figures.delays.extend(delays);
+    for (sha256, arrived) in arrivals {
+        let visible = visible.get(&sha256).ok_or("an event in Kafka that the emulator never showed")?;
+        figures.delays.push(arrived.since(*visible).as_secs_f64());
+    }
     drop(jumpstream);
     broker.delete(&topic).await?;
     match out {
         Out::ExactlyOnce => broker.delete(&ledger_of(&topic)).await,
         _ => Ok(()),
     }
+}
+
+/// In hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn ms(seconds: f64) -> String {
@@ -134,18 +144,16 @@ fn consumer(broker: &Broker, topic: &str) -> Outcome<BaseConsumer> {
     Ok(consumer)
 }
 
-/// Reads for so long; how long after its time each event could be read, in seconds.
-async fn reading(consumer: BaseConsumer, length: Duration) -> Outcome<(BaseConsumer, Vec<f64>)> {
+/// Reads for so long; the SHA-256 of each event, and when it could be read.
+async fn reading(consumer: BaseConsumer, length: Duration) -> Outcome<(BaseConsumer, Vec<(String, Time)>)> {
     let read = move || {
-        let (begun, mut delays) = (Instant::now(), Vec::new());
+        let (begun, mut arrivals) = (Instant::now(), Vec::new());
         while begun.elapsed() < length {
             let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
             let (message, now) = (message?, clock::wall());
-            let value = bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default());
-            let time = jumpstream::event::Event::parse(value)?.time().unwrap_or(Time::MIN);
-            delays.push(now.since(time).as_secs_f64());
+            arrivals.push((sha256(message.payload().unwrap_or_default()), now));
         }
-        Ok((consumer, delays))
+        Ok((consumer, arrivals))
     };
     tokio::task::spawn_blocking(read).await?
 }

@@ -205,6 +205,7 @@ impl Seat {
                 status,
                 covered,
             },
+            room: shared.room.clone(),
             idle_save: shared.idle_save,
             shutdown: ends.clone(),
         }

@@ -20,7 +20,7 @@ use crate::sink::{DeadLetters, Sink};
 use crate::source::{Base, Client, KeySource, Limits, Options};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
-use crate::stream::Faults;
+use crate::stream::{Faults, Room};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::{Board, Replica};
 
@@ -70,6 +70,7 @@ impl App {
                 start: config.poll.start,
                 roster,
                 watchdog: crate::cluster::Watchdog::default(),
+                room: Room::default(),
                 idle_save,
             }),
             server,

@@ -13,6 +13,7 @@ pub mod fate;
 mod flight;
 mod inspect;
 mod line;
+mod polled;
 mod publisher;
 mod token;
 mod topics;

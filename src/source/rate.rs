@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
+use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::clock;
@@ -80,7 +80,7 @@ impl Rate {
             tracing::debug!(rate = raised, "the request rate rises again");
         }
         let denied = state.limiter.check().err()?;
-        Some(denied.wait_time_from(DefaultClock::default().now()).max(Duration::from_millis(1)))
+        Some(denied.wait_time_from(state.limiter.clock().now()).max(Duration::from_millis(1)))
     }
 
     /// The API said that we ask too fast, in answer to a request sent at `sent` (uptime).

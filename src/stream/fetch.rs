@@ -106,7 +106,7 @@ impl Reading<'_> {
                 }
             }
             elements += 1;
-            if self.gathered.is_full() {
+            if self.gathered.is_full(self.stream.route.batch_bytes(), &self.stream.room) {
                 self.submit().await?;
             }
         }
@@ -126,9 +126,8 @@ impl Reading<'_> {
             Taken::Outside => {}
             Taken::Known => self.report.known(),
             Taken::New(delivery) => {
-                self.gathered.bytes += event.bytes().len();
                 self.report.admitted(&event, delivery, now, !self.plan.is_polling());
-                self.gathered.records.push(raw::format(event, delivery, now, &self.organization));
+                self.gathered.push(raw::format(event, delivery, now, &self.organization));
             }
         }
     }
@@ -167,8 +166,7 @@ impl Reading<'_> {
             headers.push(("window-from", range.start.to_string()));
             headers.push(("window-to", range.end.to_string()));
         }
-        self.gathered.bytes += value.len();
         let organization = self.organization.clone();
-        self.gathered.dead.push(DeadLetter { reason, explanation, value, size, headers, organization });
+        self.gathered.bury(DeadLetter { reason, explanation, value, size, headers, organization });
     }
 }

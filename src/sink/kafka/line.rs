@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tokio::task::spawn_blocking;
 
 use super::flight::{Context, Failure, Flight};
 use super::inspect::{Topic, look, open, sentence, tells};
+use super::polled::Polled;
 use super::topics::{Topics, Unlearnt};
 use super::{Inspection, Settings};
 use crate::clock;
@@ -64,7 +65,7 @@ impl<'a> Outgoing<'a> {
 
 /// A producer, its answers, and the credentials that it was given.
 pub(super) struct Line {
-    producer: Option<ThreadedProducer<Context>>,
+    producer: Polled,
     pub context: Context,
     pub topics: Arc<Topics>,
     /// The largest batch before its compression, in bytes.
@@ -79,8 +80,7 @@ impl Line {
     pub fn open(topics: &Arc<Topics>, config: &ClientConfig, batch_bytes: u64) -> Result<Line, String> {
         let credentials = topics.settings().credentials();
         let context = Context::of(topics.settings());
-        let producer = ThreadedProducer::from_config_and_context(config, context.clone());
-        let producer = Some(producer.map_err(|fault| open(&fault))?);
+        let producer = Polled::open(config, context.clone()).map_err(|fault| open(&fault))?;
         Ok(Line {
             producer,
             context,
@@ -207,8 +207,8 @@ impl Line {
         self.producer().purge(PurgeConfig::default().queue().inflight());
     }
 
-    pub fn producer(&self) -> &ThreadedProducer<Context> {
-        self.producer.as_ref().expect("it is taken only when the line is dropped")
+    pub fn producer(&self) -> &BaseProducer<Context> {
+        &self.producer
     }
 
     /// Whether the files that it was opened with have changed; looks now and then.
@@ -225,15 +225,6 @@ impl Line {
     /// Whether the files that it was opened with hold something else by now. Reads them: not for a task's thread.
     pub fn is_stale(&self) -> bool {
         self.topics.settings().credentials() != self.credentials
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        // librdkafka joins its threads when a producer ends, which may take seconds: not on a thread of ours.
-        if let Some(producer) = self.producer.take() {
-            std::thread::spawn(move || drop(producer));
-        }
     }
 }
 

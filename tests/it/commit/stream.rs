@@ -1,9 +1,10 @@
 //! The real stream against the emulator, its future dropped at any moment and begun anew from the same store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use jumpstream::clock::{self, Time};
@@ -11,8 +12,10 @@ use jumpstream::emulator::{self, Emulator, Kind, Truth};
 use jumpstream::event::Event;
 use jumpstream::ledger::StreamKey;
 use jumpstream::plan::Settings;
+use jumpstream::record::Record;
+use jumpstream::sink::{self, Refused, Sink};
 use jumpstream::source::{Base, Client, KeySource, Options};
-use jumpstream::stream::{Faults, Stream, Telemetry};
+use jumpstream::stream::{Faults, Room, Stream, Telemetry};
 use jumpstream::telemetry::metrics::Metrics;
 use jumpstream::telemetry::status::StreamStatus;
 use sha2::{Digest as _, Sha256};
@@ -64,6 +67,7 @@ fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, pag
         start: Arc::new(|now| now - Duration::from_secs(2 * 3_600)),
         route: Arc::new(route(world, 1, true, false)),
         telemetry,
+        room: Room::default(),
         idle_save: Duration::ZERO,
         shutdown,
     };
@@ -134,8 +138,11 @@ async fn run(seed: u64) -> (u64, u64, u64) {
     let page_size = rng.u32(5..60);
     let (mut crashes, mut failures) = (0, 0);
     let mut in_flight = BTreeMap::<String, u64>::new();
+    // Without room each batch is a few events.
+    let room = Room::of(if rng.bool() { 0 } else { 1 << 20 });
     for _ in 0..rng.u32(4..12) {
-        let Life { stream, end: _end, .. } = life(&emulator, key.path(), &world, page_size);
+        let Life { mut stream, end: _end, .. } = life(&emulator, key.path(), &world, page_size);
+        stream.room = room.clone();
         tokio::select! {
             // What has caught up has little left that could crash.
             () = async { drop(timeout(PATIENCE, world.crash(rng.u32(1..150))).await) } => crashes += 1,
@@ -169,6 +176,62 @@ async fn a_stream_dropped_at_any_moment_loses_nothing_and_repeats_what_was_in_fl
     if random::chosen_seed().is_none() {
         assert!(crashes > 5 && failures > 5 && repeats > 0, "nothing happened");
     }
+}
+
+/// Takes everything and never says that it has.
+#[derive(Default)]
+struct Hole {
+    /// Of the records of each batch that came.
+    sizes: Mutex<Vec<Vec<usize>>>,
+}
+
+#[async_trait]
+impl Sink for Hole {
+    fn name(&self) -> &'static str {
+        "hole"
+    }
+
+    async fn deliver(&self, records: &[Record]) -> Result<Vec<Refused>, sink::Error> {
+        self.sizes.lock().unwrap().push(records.iter().map(|record| record.value.len()).collect());
+        std::future::pending().await
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn streams_whose_sink_waits_share_the_room_and_each_has_a_batch() {
+    const STREAMS: usize = 20;
+    const ROOM: usize = 512 << 10;
+    let (emulator, key) = emulator(1, emulator::Options { rate: 20.0, ..emulator::Options::default() }).await;
+    let (hole, room) = (Arc::new(Hole::default()), Room::of(ROOM));
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..STREAMS {
+        let Life { mut stream, end, .. } = life(&emulator, key.path(), &World::new(), 1_000);
+        let route = Arc::get_mut(&mut stream.route).unwrap();
+        (route.sinks, stream.room) = (vec![hole.clone() as Arc<dyn Sink>], room.clone());
+        running.spawn(async move { (stream.run().await, end) });
+    }
+    // The first batch of each is small; what it gathers behind it wants room.
+    let all_came = async {
+        while hole.sizes.lock().unwrap().len() < STREAMS || room.left() > ROOM / 4 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, all_came).await.expect("no stream waits for another's room, and all is used");
+    let sizes = hole.sizes.lock().unwrap().concat();
+    let (held, largest, free) = (sizes.iter().sum::<usize>(), *sizes.iter().max().unwrap(), 32 << 10);
+    println!("{STREAMS} batches hold {held} bytes");
+    assert!(held <= ROOM + STREAMS * (free + largest), "more than there is room for");
+    running.shutdown().await;
+    let given_back = async {
+        while room.left() < ROOM {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, given_back).await.expect("a batch that is gone keeps no room");
 }
 
 #[tokio::test]

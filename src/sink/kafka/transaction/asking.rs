@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::producer::ThreadedProducer;
+use rdkafka::producer::BaseProducer;
 use tokio::task::spawn_blocking;
 
 use super::Transactions;
@@ -57,7 +57,7 @@ pub(super) async fn renewable(line: &Arc<Line>) -> bool {
 /// Asks the client, on a thread where one may wait.
 pub(super) async fn ask(
     line: &Arc<Line>,
-    call: impl FnOnce(&ThreadedProducer<Context>) -> KafkaResult<()> + Send + 'static,
+    call: impl FnOnce(&BaseProducer<Context>) -> KafkaResult<()> + Send + 'static,
 ) -> Result<(), (Said, String)> {
     let line = line.clone();
     let asked = spawn_blocking(move || call(line.producer()).map_err(|error| (Said::of(&error), error.to_string())));
