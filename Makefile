@@ -26,7 +26,7 @@ demo-kafka: ## the same with a real Kafka, exactly once, while jumpstream is kil
 test: ## all tests, with real services where they can be had (T=name runs only tests of that name)
 	$(WITH_SERVICES) cargo test --locked --test it -- $(T)
 
-prove: ## the same tests with the full number of simulated crashes and random cases: minutes instead of seconds
+prove: ## the same tests with the full number of crashes, seeds and random cases: hours instead of minutes
 	$(WITH_SERVICES) JUMPSTREAM_PROVE=1 cargo test --locked --test it -- $(T)
 
 check: ## formatting, lints, and the dependencies' licences, sources and known faults

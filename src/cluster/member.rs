@@ -80,6 +80,11 @@ impl Member {
             Change::Revoked(partitions) => tracing::info!(?partitions, "asked back by the group"),
             Change::Lost(partitions) => tracing::warn!(?partitions, "lost to the group"),
         }
+        self.tell(change);
+    }
+
+    /// Without a word in the log.
+    pub(super) fn tell(&self, change: Change) {
         // Nobody listens any more: the membership is about to be dropped.
         let _ = self.changes.send(change);
     }

@@ -89,11 +89,23 @@ impl<'m> Session<'m> {
     }
 
     pub(super) fn run(mut self) -> End {
-        let (end, answer) = match self.turn() {
-            Ok(answer) => (End::Left, answer),
-            Err(end) => (end, None),
+        let turned = self.turn();
+        let asked_back = self.holding.drained(Duration::MAX).map(|drained| drained.revoked);
+        let held = self.holding.lose_all();
+        let (end, answer) = match turned {
+            Ok(answer) => {
+                if !held.is_empty() {
+                    // As whoever told us to leave wants it: no news for the log.
+                    self.member.tell(Change::Lost(held));
+                }
+                (End::Left, answer)
+            }
+            Err(end) => {
+                self.say_lost(held);
+                (end, None)
+            }
         };
-        self.leave();
+        self.leave(asked_back);
         if let Some(answer) = answer {
             // Whoever told us to leave may have gone already.
             let _ = answer.send(());
@@ -236,10 +248,7 @@ impl<'m> Session<'m> {
     ///
     /// Unsubscribes before it closes: a client that holds nothing is closed by librdkafka (2.12) without a word to the
     /// coordinator, which would go on giving it partitions until its session ends.
-    fn leave(&mut self) {
-        let drained = self.holding.drained(Duration::MAX).map(|drained| drained.revoked);
-        let lost = self.holding.lose_all();
-        self.say_lost(lost);
+    fn leave(&mut self, asked_back: Option<Vec<u32>>) {
         self.questions.clear();
         let consumer = &self.client.consumer;
         let end = clock::uptime() + LEAVE;
@@ -249,7 +258,7 @@ impl<'m> Session<'m> {
             }
         };
         consumer.context().answer_alone();
-        if let Some(revoked) = drained {
+        if let Some(revoked) = asked_back {
             let _ = consumer.incremental_unassign(&self.list(&revoked));
         }
         consumer.unsubscribe();
