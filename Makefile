@@ -8,8 +8,9 @@ SHELL := bash
 # What the tests are told of the services: written by scripts/services, empty where there are none.
 WITH_SERVICES := scripts/services && . target/services.env &&
 
-# So many tests at once, whatever the number of processors: they wait for brokers and processes more than they compute.
-export RUST_TEST_THREADS ?= 6
+# So many tests at once, whatever the number of processors: they wait for brokers and processes more than they compute,
+# but each broker computes for a few seconds when it starts.
+export RUST_TEST_THREADS ?= 4
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

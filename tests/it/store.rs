@@ -57,16 +57,30 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Opened, as soon as the lock of the store before it is free: a process that another test is just starting has a copy of
+/// it for a moment.
+fn open(path: &Path) -> SqliteStore {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match SqliteStore::open(path) {
+            Err(Error::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 #[test]
 fn sqlite_keeps_the_promises_of_every_store() {
     let place = place();
-    suite(|| SqliteStore::open(&place.path).unwrap());
+    suite(|| open(&place.path));
 }
 
 #[test]
 fn many_small_saves_leave_few_rows() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     for _ in 0..100 {
         run(store.save(&stream("o"), &checkpoint(0))).unwrap();
     }
@@ -79,7 +93,7 @@ fn many_small_saves_leave_few_rows() {
 #[test]
 fn forgotten_minutes_leave_the_file() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     run(store.save(&stream("o"), &checkpoint(50))).unwrap();
     let forgotten = vec![0..50, 50..100];
     let forgetting = Checkpoint { delivered: BTreeMap::new(), forgotten, ..checkpoint(51) };
@@ -92,16 +106,16 @@ fn forgotten_minutes_leave_the_file() {
 #[test]
 fn a_file_that_others_could_read_is_closed_to_them() {
     let place = place();
-    drop(SqliteStore::open(&place.path).unwrap());
+    drop(open(&place.path));
     std::fs::set_permissions(&place.path, std::fs::Permissions::from_mode(0o664)).unwrap();
-    let _store = SqliteStore::open(&place.path).unwrap();
+    let _store = open(&place.path);
     assert_eq!(std::fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
 fn a_new_file_and_those_beside_it_are_0600() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     run(store.save(&stream("o"), &checkpoint(1))).unwrap();
     let mut names = Vec::new();
     for entry in std::fs::read_dir(place.path.parent().unwrap()).unwrap() {
@@ -116,19 +130,19 @@ fn a_new_file_and_those_beside_it_are_0600() {
 #[test]
 fn a_second_store_is_refused_and_told_who_holds_the_file() {
     let place = place();
-    let first = SqliteStore::open(&place.path).unwrap();
+    let first = open(&place.path);
     let refused = refusal(&place.path);
     let holder = format!("in use by process {} on host ", std::process::id());
     assert!(refused.contains(&holder) && refused.contains(" since 2"), "{refused}");
     drop(first);
-    SqliteStore::open(&place.path).unwrap();
+    open(&place.path);
 }
 
 #[test]
 fn a_reader_needs_no_lock_and_sees_every_acknowledged_save() {
     let place = place();
     assert!(SqliteStore::open_read_only(&place.path).is_err(), "a reader must not make the file");
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     let reader = SqliteStore::open_read_only(&place.path).unwrap();
     assert_eq!(reader.streams().unwrap(), []);
     run(store.save(&stream("o"), &checkpoint(5))).unwrap();
@@ -159,7 +173,7 @@ fn files_that_are_not_ours_are_refused_and_left_as_they_are() {
 #[test]
 fn a_newer_format_is_refused_and_named() {
     let place = place();
-    drop(SqliteStore::open(&place.path).unwrap());
+    drop(open(&place.path));
     rusqlite::Connection::open(&place.path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let newer = |error: &Error| matches!(error, Error::NewerFormat { found: 9, known: 1, .. });
     assert!(newer(&SqliteStore::open(&place.path).unwrap_err()));
@@ -184,7 +198,7 @@ fn damaged_values_are_an_error_that_names_the_stream() {
         "UPDATE hour SET digest = x''",
     ] {
         let place = place();
-        let store = SqliteStore::open(&place.path).unwrap();
+        let store = open(&place.path);
         run(store.save(&stream("o"), &checkpoint(5))).unwrap();
         let changed = rusqlite::Connection::open(&place.path).unwrap().execute(damage, []).unwrap();
         assert_ne!(changed, 0, "{damage}");
@@ -210,7 +224,7 @@ fn network_file_systems_are_told_by_their_number() {
 #[test]
 fn a_busy_file_is_waited_for_and_said() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     let other = rusqlite::Connection::open(&place.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
@@ -227,12 +241,12 @@ fn a_busy_file_is_waited_for_and_said() {
 #[test]
 fn a_file_that_cannot_be_opened_yet_is_waited_for() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     run(store.save(&stream("o"), &checkpoint(1))).unwrap();
     drop(store);
     let other = rusqlite::Connection::open(&place.path).unwrap();
     other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     assert!(store.trouble().is_some_and(|said| said.contains("locked")), "{:?}", store.trouble());
     drop(other);
     assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(&[checkpoint(1)]));
@@ -242,7 +256,7 @@ fn a_file_that_cannot_be_opened_yet_is_waited_for() {
 #[test]
 fn a_store_is_dropped_while_it_waits() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     let other = rusqlite::Connection::open(&place.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let save =
@@ -250,7 +264,7 @@ fn a_store_is_dropped_while_it_waits() {
     assert!(run(save).is_err(), "saved under another's lock");
     drop(store);
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(run(SqliteStore::open(&place.path).unwrap().load(&stream("o"))).unwrap(), None);
+    assert_eq!(run(open(&place.path).load(&stream("o"))).unwrap(), None);
 }
 
 /// Starts this test binary again for the test `name` alone, under a shell that runs `setup` first.
@@ -289,7 +303,7 @@ fn a_killed_process_leaves_every_acknowledged_save_and_nothing_half() {
         child.wait().unwrap();
         let acknowledged = lines.filter_map(saved).last().or(reached).unwrap();
 
-        let store = SqliteStore::open(&place.path).unwrap();
+        let store = open(&place.path);
         let found = run(store.load(&stream("o"))).unwrap();
         let saves: Vec<Checkpoint> = (0..=acknowledged + 1).map(checkpoint).collect();
         let exact = folded(&saves[..saves.len() - 1]);
@@ -382,7 +396,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn a_state_that_was_moved_away_is_said_and_nothing_is_written_until_it_is_back() {
     for suffix in ["", "-wal"] {
         let place = place();
-        let store = std::sync::Arc::new(SqliteStore::open(&place.path).unwrap());
+        let store = std::sync::Arc::new(open(&place.path));
         run(store.save(&stream("o"), &checkpoint(1))).unwrap();
         let (file, away) = (beside(&place.path, suffix), beside(&place.path, ".away"));
         std::fs::rename(&file, &away).unwrap();
@@ -403,7 +417,7 @@ fn a_state_that_was_moved_away_is_said_and_nothing_is_written_until_it_is_back()
         saving.join().unwrap().unwrap();
         assert_eq!(store.trouble(), None);
         drop(store);
-        let store = SqliteStore::open(&place.path).unwrap();
+        let store = open(&place.path);
         assert_eq!(run(store.load(&stream("o"))).unwrap(), folded(&[checkpoint(1), checkpoint(2)]));
     }
 }
@@ -411,7 +425,7 @@ fn a_state_that_was_moved_away_is_said_and_nothing_is_written_until_it_is_back()
 #[test]
 fn a_state_that_was_deleted_leaves_the_file_in_its_place_alone() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     run(store.save(&stream("o"), &checkpoint(1))).unwrap();
     for suffix in ["", "-wal", "-shm"] {
         std::fs::remove_file(beside(&place.path, suffix)).unwrap();
@@ -426,7 +440,7 @@ fn a_state_that_was_deleted_leaves_the_file_in_its_place_alone() {
 #[test]
 fn a_state_that_loses_its_log_is_old_and_not_empty() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     run(store.save(&stream("o"), &checkpoint(1))).unwrap();
     // As a copy without the log, or a crash that lost it, leaves it.
     let copy = beside(&place.path, ".copy");
@@ -439,7 +453,7 @@ fn a_state_that_loses_its_log_is_old_and_not_empty() {
 #[test]
 fn no_other_name_of_the_file_gets_around_the_lock() {
     let place = place();
-    let store = SqliteStore::open(&place.path).unwrap();
+    let store = open(&place.path);
     let (soft, hard) = (beside(&place.path, ".soft"), beside(&place.path, ".hard"));
     std::os::unix::fs::symlink(&place.path, &soft).unwrap();
     std::fs::hard_link(&place.path, &hard).unwrap();
