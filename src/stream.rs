@@ -28,7 +28,7 @@ use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::DeadLetter;
-use crate::source::{Class, Client, Error as SourceError, IntervalQuery, IntervalUnit};
+use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit, Purpose};
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -38,6 +38,8 @@ pub use report::{Faults, Telemetry};
 const CURSOR_TRIES: u32 = 5;
 /// From so many failures in a row on they are told.
 const NEWS: u32 = 3;
+/// A request that is not for the live edge waits so long for its turn at least.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Rising pauses between failed requests.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(60);
 
@@ -111,7 +113,7 @@ impl Stream {
         };
         ledger.move_start((self.start)(now));
         report.opened(&ledger);
-        let plan = Plan::new(self.settings);
+        let plan = Plan::new(self.settings.clone());
         Reading::new(self, ledger, plan, report).read().await
     }
 
@@ -201,6 +203,7 @@ impl<'r> Reading<'r> {
             let turn = match self.plan.next(&mut self.ledger, now) {
                 Ask::Page(ask) => self.page(ask).await?,
                 Ask::Interval { range, unit } => self.interval(range, unit).await?,
+                Ask::Count { range } => self.count(range).await?,
                 Ask::Wait { until } => self.wait(until.since(now)).await?,
             };
             if let Turn::End = turn {
@@ -235,23 +238,45 @@ impl<'r> Reading<'r> {
                 crate::plan::cut::Unit::Day => IntervalUnit::Day,
             },
         };
-        let stream = self.stream.clone();
-        let asked = stream.until_shutdown(stream.client.interval(stream.organization(), &query)).await;
+        let (stream, client) = (self.stream.clone(), self.client());
+        let asked = stream.until_shutdown(client.interval(stream.organization(), &query)).await;
+        let failures = if self.plan.is_checking() { 0 } else { *self.failures() };
         match asked {
             None => return Ok(Turn::End),
             Some(Ok(buckets)) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
-                self.plan.interval_read(&buckets);
+                self.plan.interval_read(&mut self.ledger, &buckets);
                 self.counted();
             }
-            Some(Err(error)) if error.class() == Class::Refused || *self.failures() >= CURSOR_TRIES => {
-                tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; the gap is read without");
+            Some(Err(SourceError::NoTurn { .. })) => {}
+            Some(Err(error)) if error.class() == Class::Refused || failures >= CURSOR_TRIES => {
+                tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; what it would have divided is read without");
                 self.plan.interval_refused();
                 self.counted();
             }
             Some(Err(error)) => return self.failed(error).await,
         }
         Ok(Turn::Next)
+    }
+
+    async fn count(&mut self, range: std::ops::Range<Time>) -> Result<Turn, Error> {
+        let query = EventQuery {
+            service: self.stream.key.service.clone(),
+            start: range.start,
+            end: Some(range.end),
+            limit: self.stream.settings.page_size,
+            search_after: None,
+        };
+        let (stream, client) = (self.stream.clone(), self.client());
+        match stream.until_shutdown(client.count(stream.organization(), &query)).await {
+            None => Ok(Turn::End),
+            Some(Ok(events)) => {
+                let now = self.now();
+                self.plan.count_read(&mut self.ledger, events, now);
+                Ok(Turn::Next)
+            }
+            Some(Err(error)) => self.failed(error).await,
+        }
     }
 
     /// Whatever the clocks say, polls keep some of their interval between them. False when told to end.
@@ -269,7 +294,7 @@ impl<'r> Reading<'r> {
         let undated = self.stream.client.is_undated();
         self.report.undated(undated, undated);
         let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
-        let now = self.stream.client.now().unwrap_or_default();
+        let now = self.now();
         self.report.reading(&self.ledger, &self.plan, now, settled);
     }
 
@@ -296,8 +321,30 @@ impl<'r> Reading<'r> {
         self.report.healed();
     }
 
+    /// The server's time; its own where it is not known.
+    fn now(&self) -> Time {
+        self.stream.client.now().unwrap_or_default()
+    }
+
+    /// For what was asked last. Whatever is not for the live edge waits for its turn only until the next poll is due.
+    fn client(&self) -> Client {
+        let purpose = match () {
+            () if self.plan.is_polling() => return self.stream.client.clone(),
+            () if self.plan.is_checking() => Purpose::Verification,
+            () => Purpose::Gap,
+        };
+        let patience = self.plan.poll_due().since(self.now()).max(PATIENCE);
+        self.stream.client.asking_for(purpose, patience)
+    }
+
     /// A request failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
+        if let SourceError::NoTurn { .. } = error {
+            return Ok(Turn::Next);
+        }
+        if self.plan.is_checking() && error.class() != Class::Credential {
+            return Ok(self.check_failed(&error));
+        }
         *self.failures() += 1;
         let failures = *self.failures();
         // Tries have pauses of their own.
@@ -332,6 +379,15 @@ impl<'r> Reading<'r> {
             return self.check_owner().await;
         }
         Ok(Turn::Next)
+    }
+
+    /// A comparison with the API failed: it rests and comes again, and the live edge goes on meanwhile.
+    fn check_failed(&mut self, error: &SourceError) -> Turn {
+        tracing::debug!(stream = %self.stream.key, "comparing again later: {error}");
+        let for_good = error.class() == Class::Refused || error.class() == Class::FutureStart;
+        let now = self.now();
+        self.plan.check_failed(&mut self.ledger, now, for_good);
+        Turn::Next
     }
 
     /// Gives up the read that fails again and again, so that it holds up no other.
@@ -418,11 +474,13 @@ impl<'r> Reading<'r> {
         self.settle().await?;
         // What no clock has surely left behind may be read again, and must be known then.
         let passed = self.stream.client.surely_passed().min(self.ledger.edge());
-        passed.inspect(|passed| self.ledger.forget_settled(*passed));
+        let kept = self.stream.settings.ages.last().unwrap_or_default();
+        passed.inspect(|passed| self.ledger.forget_settled(*passed - kept, *passed));
         let Gathered { records, dead, taken, .. } = std::mem::take(&mut self.gathered);
         let whole = self.stream.route.store.due(&self.stream.key);
         let checkpoint: Checkpoint = self.ledger.checkpoint_with(&whole);
-        self.coming = Some(self.report.milestone(&records, &self.ledger));
+        let settled = self.plan.has_settled(&self.ledger, self.now());
+        self.coming = Some(self.report.milestone(&records, &self.ledger, settled));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();
         self.in_flight.spawn(async move {

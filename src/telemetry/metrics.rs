@@ -16,7 +16,7 @@ use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, R
 use crate::clock;
 use crate::record::{Delivery, Reason};
 
-pub use streams::StreamMetrics;
+pub use streams::{Compared, StreamMetrics};
 use streams::Streams;
 
 /// Bounds in seconds: a commit takes milliseconds, or as long as the far end is away.

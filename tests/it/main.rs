@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod cluster;
 mod commit;
+mod completeness;
 mod config;
 mod container;
 mod demo;
