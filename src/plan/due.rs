@@ -98,6 +98,9 @@ fn first_part(ledger: &Ledger, band: Range<Time>, is_due: impl Fn(Option<Mark>) 
         let part = ledger.standing().parts(whole.clone(), &is_due).into_iter().next()?;
         let from = part.start.floor(MINUTE).max(whole.start);
         let midnight = from.floor(DAY) + DAY;
-        Some(from..part.end.ceil(MINUTE).min(whole.end).min(midnight))
+        let minutes = from..part.end.ceil(MINUTE).min(whole.end).min(midnight);
+        // A settled part of a minute, as there is where the start was moved, must not be read again.
+        let open = ledger.standing().parts(minutes, |mark| mark.is_none_or(|mark| !mark.is_final()));
+        open.into_iter().find(|open| part.start < open.end)
     })
 }

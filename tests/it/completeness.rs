@@ -24,6 +24,15 @@ fn what_becomes_visible_before_its_last_age_is_delivered_once() {
     }
 }
 
+#[test]
+fn comparing_costs_no_more_requests_than_promised() {
+    let mut total = run::Tally::default();
+    for seed in random::seeds(SAMPLE / 6, ALL / 100) {
+        total += run::run_at_default_ages(seed);
+    }
+    println!("completeness at the default ages: {total:?}");
+}
+
 fn hours(count: u64) -> Duration {
     Duration::from_secs(count * 3_600)
 }

@@ -77,7 +77,9 @@ struct Run {
     last_age: Duration,
     settings: Settings,
     start: Time,
-    /// The API answers nothing then.
+    /// Each start, and since when it has been wanted.
+    wanted: Vec<(Time, Time)>,
+    /// The API answers nothing then, or we are down.
     outages: Vec<Range<Time>>,
     store: Option<Checkpoint>,
     sink: BTreeMap<usize, u64>,
@@ -88,16 +90,35 @@ struct Run {
     tally: Tally,
 }
 
+/// A fortnight at the ages that are the default, with an API that answers.
+pub fn run_at_default_ages(seed: u64) -> Tally {
+    let mut run = Run::new(seed);
+    run.settings.ages = Ages::default();
+    run.end = run.now + days(14);
+    run.api.held.retain(|held| held.time < run.end);
+    run.api.manner.faults = 0;
+    run.api.manner.lies.clear();
+    run.outages.clear();
+    while run.live() {
+        run.batch.clear();
+    }
+    run.judge_requests();
+    run.judge()
+}
+
 pub fn run(seed: u64) -> Tally {
     let mut run = Run::new(seed);
     while run.live() {
         run.tally.crashes += 1;
         run.batch.clear();
         if run.rng.u8(..4) == 0 {
-            run.now = run.now + hours(run.rng.u64(1..60));
+            let back = run.now + hours(run.rng.u64(1..60));
+            run.outages.push(run.now..back);
+            run.now = back;
         }
         if run.rng.u8(..6) == 0 {
             run.start = run.start - hours(run.rng.u64(1..200));
+            run.wanted.push((run.start, run.now));
             run.tally.starts_moved += 1;
         }
     }
@@ -152,6 +173,7 @@ impl Run {
             last_age: days(8),
             settings,
             start,
+            wanted: vec![(start, began)],
             outages,
             store: None,
             sink: BTreeMap::new(),
@@ -215,7 +237,7 @@ impl Run {
     /// As the stream's loop takes a failed request.
     fn fail(&mut self, ask: &Ask, plan: &mut Plan, ledger: &mut Ledger) {
         let sent_at = self.now;
-        self.now = self.now + Duration::from_secs(self.rng.u64(1..60));
+        self.now = self.now + Duration::from_secs(self.rng.u64(1..600));
         if plan.is_checking() {
             plan.check_failed(ledger, sent_at, self.rng.u8(..20) == 0);
         } else if matches!(ask, Ask::Interval { .. }) || self.rng.u8(..5) == 0 {
@@ -263,6 +285,10 @@ impl Run {
         let passed = ledger.edge().map_or(self.now, |edge| edge.min(self.now));
         ledger.forget_settled(passed - self.last_age, passed);
         let checkpoint = ledger.checkpoint();
+        for (_, mark) in checkpoint.standing.ranges() {
+            self.tally.unsettled += u64::from(matches!(mark, Mark::Unsettled { .. }));
+            self.tally.doubted += u64::from(matches!(mark, Mark::Doubted { .. }));
+        }
         for number in self.batch.drain(..) {
             *self.sink.entry(number).or_default() += 1;
         }
@@ -310,20 +336,35 @@ impl Run {
             let days = range.end.since(range.start).as_secs() / 86_400;
             match mark {
                 Mark::Verified => tally.verified_days += days,
-                Mark::Unsettled { .. } => tally.unsettled += 1,
-                Mark::Doubted { .. } => tally.doubted += 1,
                 Mark::Gone { .. } => tally.gone += 1,
                 Mark::Unprovable => tally.unprovable += 1,
-                Mark::Counted { .. } => {}
+                Mark::Counted { .. } | Mark::Unsettled { .. } | Mark::Doubted { .. } => {}
             }
         }
         tally
     }
 
+    /// What comparing may cost: 900 requests a day, three for each page of events, four for each minute that the API counted
+    /// differently at one time and another.
+    fn judge_requests(&self) {
+        let days = self.end.since(self.api.held[0].time).as_secs() / 86_400 + 14;
+        let pages = self.api.held.len() as u64 / u64::from(self.settings.page_size) + days;
+        let minute = |held: &Held| held.time.as_secs() / 60;
+        let differs = |held: &&Held| {
+            held.visible_at > held.time.ceil(Duration::from_secs(60)) || held.gone_at < Time::MAX || held.time > held.visible_at
+        };
+        let minutes: BTreeSet<i64> = self.api.held.iter().filter(differs).map(minute).collect();
+        let most = days * 900 + pages * 3 + minutes.len() as u64 * 4;
+        let others = self.api.requests - self.tally.polls;
+        let note = format!("seed {}, {:?}, {:?}", self.seed, self.api.manner, self.settings);
+        assert!(others <= most, "{note}: {others} requests besides polls in {days} days, {pages} pages, {} minutes", minutes.len());
+    }
+
     /// Whether the API showed it for a while in which we were sure to look: it became visible before its last age, and was
     /// to be seen when that came.
     fn was_visible(&self, held: &Held) -> bool {
-        let last = held.time + self.last_age;
+        let wanted = self.wanted.iter().find(|(start, _)| *start <= held.time).expect("a start before it");
+        let last = wanted.1.max(held.time + self.last_age);
         let surely = |time: Time| {
             let slack = days(1) + hours(6);
             let down = |ranges: &[Range<Time>]| ranges.iter().any(|range| range.start < time + slack && time < range.end);
