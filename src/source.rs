@@ -33,8 +33,8 @@ pub use client::{Client, Organization, Samples};
 pub use credentials::KeySource;
 pub use error::{Class, Error, Phase};
 pub use page::{Element, Head, Limits, Malformed, Oversized, Page};
-pub use turns::Purpose;
 pub use query::{Bucket, EventQuery, IntervalQuery, IntervalUnit};
+pub use turns::Purpose;
 
 /// Called once for every request sent, when its outcome is known: the endpoint (`events`, `count`, `interval`,
 /// `organizations`) and the outcome (`ok`, [`Error::label`], or `dropped`).

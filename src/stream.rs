@@ -12,6 +12,7 @@
 //! # Cancellation
 //! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
+mod counting;
 mod fetch;
 mod gathered;
 mod report;
@@ -28,7 +29,7 @@ use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::DeadLetter;
-use crate::source::{Class, Client, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit, Purpose};
+use crate::source::{Class, Client, Error as SourceError, Purpose};
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -227,58 +228,6 @@ impl<'r> Reading<'r> {
         })
     }
 
-    async fn interval(&mut self, range: std::ops::Range<Time>, unit: crate::plan::cut::Unit) -> Result<Turn, Error> {
-        let query = IntervalQuery {
-            service: self.stream.key.service.clone(),
-            start: range.start,
-            end: range.end,
-            unit: match unit {
-                crate::plan::cut::Unit::Minute => IntervalUnit::Minute,
-                crate::plan::cut::Unit::Hour => IntervalUnit::Hour,
-                crate::plan::cut::Unit::Day => IntervalUnit::Day,
-            },
-        };
-        let (stream, client) = (self.stream.clone(), self.client());
-        let asked = stream.until_shutdown(client.interval(stream.organization(), &query)).await;
-        let failures = if self.plan.is_checking() { 0 } else { *self.failures() };
-        match asked {
-            None => return Ok(Turn::End),
-            Some(Ok(buckets)) => {
-                let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
-                self.plan.interval_read(&mut self.ledger, &buckets);
-                self.counted();
-            }
-            Some(Err(SourceError::NoTurn { .. })) => {}
-            Some(Err(error)) if error.class() == Class::Refused || failures >= CURSOR_TRIES => {
-                tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; what it would have divided is read without");
-                self.plan.interval_refused();
-                self.counted();
-            }
-            Some(Err(error)) => return self.failed(error).await,
-        }
-        Ok(Turn::Next)
-    }
-
-    async fn count(&mut self, range: std::ops::Range<Time>) -> Result<Turn, Error> {
-        let query = EventQuery {
-            service: self.stream.key.service.clone(),
-            start: range.start,
-            end: Some(range.end),
-            limit: self.stream.settings.page_size,
-            search_after: None,
-        };
-        let (stream, client) = (self.stream.clone(), self.client());
-        match stream.until_shutdown(client.count(stream.organization(), &query)).await {
-            None => Ok(Turn::End),
-            Some(Ok(events)) => {
-                let now = self.now();
-                self.plan.count_read(&mut self.ledger, events, now);
-                Ok(Turn::Next)
-            }
-            Some(Err(error)) => self.failed(error).await,
-        }
-    }
-
     /// Whatever the clocks say, polls keep some of their interval between them. False when told to end.
     async fn may_poll(&mut self) -> bool {
         let pause = (self.stream.settings.interval / 4).min(Duration::from_secs(1));
@@ -379,15 +328,6 @@ impl<'r> Reading<'r> {
             return self.check_owner().await;
         }
         Ok(Turn::Next)
-    }
-
-    /// A comparison with the API failed: it rests and comes again, and the live edge goes on meanwhile.
-    fn check_failed(&mut self, error: &SourceError) -> Turn {
-        tracing::debug!(stream = %self.stream.key, "comparing again later: {error}");
-        let for_good = error.class() == Class::Refused || error.class() == Class::FutureStart;
-        let now = self.now();
-        self.plan.check_failed(&mut self.ledger, now, for_good);
-        Turn::Next
     }
 
     /// Gives up the read that fails again and again, so that it holds up no other.

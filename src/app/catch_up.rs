@@ -103,9 +103,12 @@ impl Behind {
         let homes = self.tenure.ours().unwrap_or_default();
         let mut missing = 0;
         for stream in self.roster.of_homes(|home| homes.contains(&home)) {
-            let of_stream = self.roster.opened(&stream).map_or(0, |opened| opened.status.borrow().compared.missing_events);
+            let of_stream =
+                self.roster.opened(&stream).map_or(0, |opened| opened.status.borrow().compared.missing_events);
             if of_stream > 0 {
-                tracing::error!("{stream}: the API counts {of_stream} events that it does not show; status says of which time");
+                tracing::error!(
+                    "{stream}: the API counts {of_stream} events that it does not show; status says of which time"
+                );
             }
             missing += of_stream;
         }

@@ -49,7 +49,12 @@ impl Verify {
             () if after.is_empty() => "no age at all: what is late would never be found",
             () if after.len() > MOST => "more than twelve ages",
             () if !after.is_sorted_by(|age, next| age < next) => "ages that don't ascend",
-            () => return Some(Verify { after, retention: retention.map_or(Some(None), |retention| retention.map(Some))? }),
+            () => {
+                return Some(Verify {
+                    after,
+                    retention: retention.map_or(Some(None), |retention| retention.map(Some))?,
+                });
+            }
         };
         section.fault("after", problem, "write it as in `after: [2m, 15m, 1h, 6h, 24h, 48h, 8d]`");
         None

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::event::Event;
 use crate::ledger::{Ledger, Place};
-use crate::plan::{PageAsk, WINDOW_PAGES};
 use crate::plan::boundary::Boundary;
 use crate::plan::sightings::{Shown, Sightings};
+use crate::plan::{PageAsk, WINDOW_PAGES};
 
 /// So many pages in a row that show nothing but what this read has shown already, with ever new cursors, lead nowhere.
 const IDLE_PAGES: u32 = 3;

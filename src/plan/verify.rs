@@ -34,7 +34,10 @@ pub enum Step {
     Count(Range<Time>),
     /// How many events each minute holds.
     Minutes(Range<Time>),
-    Read { range: Range<Time>, reading: Reading },
+    Read {
+        range: Range<Time>,
+        reading: Reading,
+    },
 }
 
 /// A range to be looked at.
@@ -220,7 +223,9 @@ impl Verify {
         if was_settled && counted == ledger.shown(minutes(&range)) {
             return ledger.mark(range, Mark::Counted { age });
         }
-        let Err(Piece { range, .. }) = self.probe_first(Piece { range, task: Task::Count { age } }, now) else { return };
+        let Err(Piece { range, .. }) = self.probe_first(Piece { range, task: Task::Count { age } }, now) else {
+            return;
+        };
         let reads_whole = counted <= self.page || minutes(&range).count() <= 1;
         let task = if reads_whole { Task::Settle { age, counted } } else { Task::Locate { age, counted } };
         self.work.push(Piece { range, task });

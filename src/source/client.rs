@@ -149,17 +149,20 @@ impl Client {
     pub fn new(options: Options) -> Result<Client, Error> {
         let base = url(&options.base)?;
         let organizations = options.organizations.as_ref().map_or(Ok(base.clone()), url)?;
-        Ok(Client(Arc::new(Account {
-            http: http(&base, &organizations, options.deadlines.connect)?,
-            base,
-            organizations,
-            credential: Credential::new(options.key.clone()),
-            rate: Rate::new(options.requests_per_second),
-            clock: Mutex::default(),
-            cursor_complained: AtomicBool::new(false),
-            first: tokio::sync::Mutex::default(),
-            options,
-        }), Asking::default()))
+        Ok(Client(
+            Arc::new(Account {
+                http: http(&base, &organizations, options.deadlines.connect)?,
+                base,
+                organizations,
+                credential: Credential::new(options.key.clone()),
+                rate: Rate::new(options.requests_per_second),
+                clock: Mutex::default(),
+                cursor_complained: AtomicBool::new(false),
+                first: tokio::sync::Mutex::default(),
+                options,
+            }),
+            Asking::default(),
+        ))
     }
 
     /// A handle whose requests are for `purpose`, and are not sent where their turn under the rate limit does not come

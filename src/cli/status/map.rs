@@ -8,8 +8,7 @@ use crate::ledger::{Ledger, Mark};
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) const LEGEND: &str =
-    "each letter is an hour or a day, the newest last: . not wanted  ! gap  - read  + counted  ? unsettled  # verified  ~ unprovable  x gone\n";
+pub(super) const LEGEND: &str = "each letter is an hour or a day, the newest last: . not wanted  ! gap  - read  + counted  ? unsettled  # verified  ~ unprovable  x gone\n";
 
 /// The rows with their names.
 pub(super) fn rows(ledger: &Ledger, now: Time) -> Vec<(&'static str, String)> {

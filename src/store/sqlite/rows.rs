@@ -145,7 +145,8 @@ fn delivered(snapshot: &Connection, id: i64) -> Result<BTreeMap<Minute, Vec<Fing
 
 fn hours(snapshot: &Connection, id: i64) -> Result<BTreeMap<Hour, HourTotal>, Fault> {
     let mut hours = BTreeMap::new();
-    let mut statement = snapshot.prepare_cached("SELECT hour, events, digest, shown, late FROM hour WHERE stream = ?1")?;
+    let mut statement =
+        snapshot.prepare_cached("SELECT hour, events, digest, shown, late FROM hour WHERE stream = ?1")?;
     let mut rows = statement.query([id])?;
     while let Some(row) = rows.next()? {
         let digest: Vec<u8> = row.get(2)?;

@@ -177,7 +177,8 @@ impl Collector for Streams {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let Inner { living, lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded } = &*self.0;
+        let Inner { living, lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded } =
+            &*self.0;
         // Held to the end: two scrapes at once must not fill the same gauges.
         let living = living.lock().unwrap_or_else(PoisonError::into_inner);
         let gauges = self.0.gauges();

@@ -321,7 +321,11 @@ impl Run {
             }
             let verified = stored.standing.at(held.time) == Some(Mark::Verified);
             let lacked = verified && self.shown.contains(&held.number) && !delivered;
-            assert!(!lacked, "{note}: event {} at {} was shown, and its time is called verified", held.number, held.time);
+            assert!(
+                !lacked,
+                "{note}: event {} at {} was shown, and its time is called verified",
+                held.number, held.time
+            );
         }
         let total: u64 = stored.hours.values().map(|hour| hour.events).sum();
         let old = self.sink.len() as u64;
@@ -351,13 +355,19 @@ impl Run {
         let pages = self.api.held.len() as u64 / u64::from(self.settings.page_size) + days;
         let minute = |held: &Held| held.time.as_secs() / 60;
         let differs = |held: &&Held| {
-            held.visible_at > held.time.ceil(Duration::from_secs(60)) || held.gone_at < Time::MAX || held.time > held.visible_at
+            held.visible_at > held.time.ceil(Duration::from_secs(60))
+                || held.gone_at < Time::MAX
+                || held.time > held.visible_at
         };
         let minutes: BTreeSet<i64> = self.api.held.iter().filter(differs).map(minute).collect();
         let most = days * 900 + pages * 3 + minutes.len() as u64 * 4;
         let others = self.api.requests - self.tally.polls;
         let note = format!("seed {}, {:?}, {:?}", self.seed, self.api.manner, self.settings);
-        assert!(others <= most, "{note}: {others} requests besides polls in {days} days, {pages} pages, {} minutes", minutes.len());
+        assert!(
+            others <= most,
+            "{note}: {others} requests besides polls in {days} days, {pages} pages, {} minutes",
+            minutes.len()
+        );
     }
 
     /// Whether the API showed it for a while in which we were sure to look: it became visible before its last age, and was
@@ -367,7 +377,8 @@ impl Run {
         let last = wanted.1.max(held.time + self.last_age);
         let surely = |time: Time| {
             let slack = days(1) + hours(6);
-            let down = |ranges: &[Range<Time>]| ranges.iter().any(|range| range.start < time + slack && time < range.end);
+            let down =
+                |ranges: &[Range<Time>]| ranges.iter().any(|range| range.start < time + slack && time < range.end);
             !down(&self.outages) && !down(&self.api.manner.lapses) && self.api.shows(held, time)
         };
         held.visible_at + hours(1) < last && surely(last) && self.api.shows(held, last + days(1) + hours(6))

@@ -170,7 +170,9 @@ impl Api {
         self.requests += 1;
         let first = self.held.partition_point(|held| held.time.as_millis() < from.as_millis());
         let counts = |held: &&Held| {
-            held.time >= from && (held.time < to || self.manner.end_inclusive && held.time == to) && self.shows(held, now)
+            held.time >= from
+                && (held.time < to || self.manner.end_inclusive && held.time == to)
+                && self.shows(held, now)
         };
         let near = self.held[first..].iter().take_while(|held| held.time.as_millis() <= to.as_millis());
         let counted = near.filter(counts).count() as i64;
@@ -203,7 +205,14 @@ pub fn hold(number: usize, time: Time, visible_at: Time, rng: &mut Rng) -> Held 
     };
     let json = format!(r#"{{"id":"{id}","timestamp":"{time}","n":{number},"geoip":{{"x":{}}}}}"#, rng.u8(..));
     let event = Event::parse(Bytes::from(json)).expect("an object");
-    Held { event, time, visible_at, gone_at: Time::MAX, opaque: (rng.u64(..1_000_000) << 16) | (number as u64 * 2), number }
+    Held {
+        event,
+        time,
+        visible_at,
+        gone_at: Time::MAX,
+        opaque: (rng.u64(..1_000_000) << 16) | (number as u64 * 2),
+        number,
+    }
 }
 
 /// The same event, stored once more.

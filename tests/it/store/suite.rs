@@ -59,8 +59,12 @@ pub(super) fn folded(saved: &[Checkpoint]) -> Option<Checkpoint> {
 fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     let range = |end: i64| (0..end, 0..end).prop_map(|(from, length)| from..from + length);
     let delivered = prop::collection::btree_map(-3..12i64, prop::collection::vec(0..40u64, 0..6), 0..6);
-    let total = (any::<[u64; 3]>(), any::<[u8; 32]>())
-        .prop_map(|([events, shown, late], digest)| HourTotal { events, shown, late, digest: Digest(digest) });
+    let total = (any::<[u64; 3]>(), any::<[u8; 32]>()).prop_map(|([events, shown, late], digest)| HourTotal {
+        events,
+        shown,
+        late,
+        digest: Digest(digest),
+    });
     let mark = prop_oneof![Just(Mark::Verified), Just(Mark::Unprovable), any::<u64>().prop_map(unsettled)];
     let standing = prop::collection::vec((range(1_000), mark), 0..4);
     (

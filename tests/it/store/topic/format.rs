@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED, hour_of};
+use jumpstream::ledger::{
+    Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED, hour_of,
+};
 use jumpstream::store::kafka::format::{
     Delivered, Error, Key, Layout, Owner, PART_BYTES, Part, WRITTEN, decode_commit, encode_commit, encode_hour,
 };
@@ -207,8 +209,8 @@ fn damage_names_its_place() {
     let (mut longer, mut later) = (commit.clone(), commit);
     longer.push(0);
     assert!(decode_commit(&longer).unwrap_err().to_string().starts_with("bytes behind the end"));
-    later[0] = 2;
-    assert_eq!(decode_commit(&later).unwrap_err().to_string(), "format 2 is newer than this release, which knows 1");
+    later[0] = 3;
+    assert_eq!(decode_commit(&later).unwrap_err().to_string(), "format 3 is newer than this release, which knows 2");
 }
 
 #[test]

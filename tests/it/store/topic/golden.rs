@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED};
+use jumpstream::ledger::{
+    Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED,
+};
 use jumpstream::store::kafka::fold::{Error, Fold, Folded};
 use jumpstream::store::kafka::format::{
     Delivered, Entry, KNOWN, Key, Layout, Owner, WRITTEN, encode_commit, encode_hour,
