@@ -2,6 +2,7 @@
 
 mod cut;
 mod poll;
+mod verify;
 mod window;
 
 use std::time::Duration;
