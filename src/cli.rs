@@ -7,8 +7,11 @@
 pub mod check;
 pub mod demo;
 pub mod emulate;
+mod ledgers;
+pub mod report;
 pub mod run;
 pub mod state;
+pub mod status;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,17 +38,9 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
+    Status(status::Args),
+    Report(report::Args),
     State(state::Args),
-    /// Is to come; meanwhile: curl -s http://127.0.0.1:9465/status
-    #[command(hide = true)]
-    Status(NotYet),
-}
-
-/// Takes whatever stands behind a command that isn't built.
-#[derive(clap::Args)]
-struct NotYet {
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    _rest: Vec<String>,
 }
 
 impl Cli {
@@ -57,13 +52,8 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Emulate(args) => emulate::run(*args).await,
             Command::State(args) => state::run(args).await,
-            Command::Status(_) => {
-                eprintln!(
-                    "jumpstream: `status` isn't built yet in this release\n  → curl -s http://127.0.0.1:9465/status, or \
-                     wherever page.listen is"
-                );
-                ExitCode::Usage
-            }
+            Command::Status(args) => status::run(args).await,
+            Command::Report(args) => report::run(args).await,
         }
     }
 }
@@ -99,7 +89,8 @@ fn after_help() -> String {
            jumpstream demo                                  see it work, with nothing to set up\n  \
            jumpstream check --config jumpstream.yaml        is everything ready? what is missing?\n  \
            jumpstream run --config jumpstream.yaml          read and publish until stopped\n  \
-           jumpstream run --config jumpstream.yaml --until-caught-up --timeout 1h\n\n\
+           jumpstream run --config jumpstream.yaml --until-caught-up --timeout 1h\n  \
+           jumpstream status --config jumpstream.yaml       was anything missed? how far is it proven?\n\n\
          Exit codes:\n{codes}\n\
          The smallest configuration:\n  \
            accounts: [{{api_key: {{file: /run/secrets/jumpcloud/api-key}}}}]\n  \

@@ -39,6 +39,7 @@ pub use secret::Secret;
 pub use server::{Page, Server};
 pub use sink::{Kafka, Mechanism, Sasl, Sink, Tls};
 pub use state::State;
+pub use verify::Verify;
 
 use key::{Key, Kind, Presence};
 use read::{Reader, Section};
@@ -56,11 +57,10 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "verify",
         Kind::Section(verify::KEYS),
-        Presence::Optional("none"),
+        Presence::Optional("its defaults"),
         "When what was delivered is compared with the API again.",
         "{after: [2m, 15m, 1h, 6h, 24h, 48h, 8d]}",
-    )
-    .not_yet("delete it; gaps are found without it, and late events as far as polls overlap"),
+    ),
     Key::new(
         "sinks",
         Kind::Variants(sink::VARIANTS),
@@ -93,6 +93,7 @@ pub struct Config {
     /// At least one, each with its own name.
     pub accounts: Vec<Account>,
     pub poll: Poll,
+    pub verify: Verify,
     /// At least one; no two write to the same place.
     pub sinks: Vec<Sink>,
     /// A topic only where there is a Kafka sink.
@@ -160,6 +161,7 @@ fn check(
 fn tree(root: &Section) -> Option<Config> {
     let accounts = Account::list(root);
     let poll = root.section_or_defaults("poll").and_then(|section| Poll::section(&section));
+    let verify = root.section_or_defaults("verify").and_then(|section| Verify::section(&section));
     let sinks = Sink::list(root);
     let dead_letter =
         root.node("dead_letter").map(|_| DeadLetter::section(&root.section("dead_letter")?, sinks.as_deref()));
@@ -175,6 +177,7 @@ fn tree(root: &Section) -> Option<Config> {
     Some(Config {
         accounts: accounts?,
         poll: poll?,
+        verify: verify?,
         sinks: sinks?,
         dead_letter: dead_letter.map_or(Some(None), |place| place.map(Some))?,
         state: state?,

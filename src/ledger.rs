@@ -1,5 +1,5 @@
-//! What has been read and delivered: *coverage* (time ranges read) and *minutes* (what was delivered, by the minute of
-//! the event's own timestamp).
+//! What has been read, delivered and verified: *coverage* (time ranges read), *minutes* (what was delivered, by the
+//! minute of the event's own timestamp) and *standing* (what the API was heard to say of it since).
 //!
 //! A ledger belongs to one stream and is owned by that stream's task. Everything admitted is provisional until the
 //! [`Checkpoint`] taken behind it is committed; after a failed commit the ledger is read again from the store, never
@@ -7,17 +7,22 @@
 //!
 //! # Invariants
 //! Pure: no I/O, no clock, no `await`; it cannot fail. An event is new exactly once between two loads. Coverage never
-//! grows but by [`Ledger::cover`]. It holds no personal data: fingerprints are keyed hashes.
+//! grows but by [`Ledger::cover`]. A fingerprint is needed until its minute has a final mark: no read meets it after
+//! that. It holds no personal data: fingerprints are keyed hashes.
 
 pub mod checkpoint;
 pub mod coverage;
 pub mod minutes;
 pub mod rebuild;
+pub mod standing;
+mod summary;
 
 pub use checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
 pub use coverage::Coverage;
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
 pub use rebuild::Rebuild;
+pub use standing::{Mark, Standing};
+pub use summary::Summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -27,10 +32,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::event::Event;
 use crate::record::Delivery;
-use minutes::Minutes;
-
-/// Events this old are settled: no read meets them again, so their hour's total is all that stays.
-pub const LAST_AGE: Duration = Duration::from_secs(8 * 86_400);
+use minutes::{Minutes, further};
 
 /// An hour's total is kept so long: the API holds no event longer than 90 days, so nothing is left to compare it with.
 pub const TOTALS_KEPT: Duration = Duration::from_secs(100 * 86_400);
@@ -66,6 +68,8 @@ pub struct Ledger {
     start: Time,
     edge: Option<Time>,
     coverage: Coverage,
+    standing: Standing,
+    oldest_shown: Duration,
     minutes: Minutes,
     hours: BTreeMap<Hour, HourTotal>,
     change: Change,
@@ -80,8 +84,16 @@ struct Change {
     hours: BTreeSet<Hour>,
     forgotten: Vec<Range<Minute>>,
     dropped: Vec<Hour>,
-    /// Coverage, edge or start moved.
+    /// Coverage, standing, edge or start moved.
     moved: bool,
+}
+
+/// Where an event is filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub minute: Minute,
+    hour: Hour,
+    pub fingerprint: Fingerprint,
 }
 
 impl Ledger {
@@ -93,6 +105,8 @@ impl Ledger {
             start,
             edge: None,
             coverage: Coverage::default(),
+            standing: Standing::default(),
+            oldest_shown: Duration::ZERO,
             minutes: Minutes::default(),
             hours: BTreeMap::new(),
             change: Change { moved: true, ..Change::default() },
@@ -113,6 +127,8 @@ impl Ledger {
             start: stored.start,
             edge: stored.edge,
             coverage: stored.coverage,
+            standing: stored.standing,
+            oldest_shown: stored.oldest_shown,
             minutes,
             hours: stored.hours,
             change: Change::default(),
@@ -138,6 +154,36 @@ impl Ledger {
         &self.coverage
     }
 
+    /// What is known of the time that was read.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The age of the oldest event that the API was ever seen to show: it keeps events at least so long.
+    pub fn oldest_shown(&self) -> Duration {
+        self.oldest_shown
+    }
+
+    /// Whether the API has ever shown anything of this stream.
+    pub fn has_shown_any(&self) -> bool {
+        !self.hours.is_empty()
+    }
+
+    /// Records that the API has shown of these minutes, repeats included, as long as their fingerprints are held.
+    pub fn shown(&self, minutes: Range<Minute>) -> u64 {
+        self.minutes.count(minutes)
+    }
+
+    /// What is held of these minutes, by minute, each ascending.
+    pub fn held(&self, minutes: Range<Minute>) -> BTreeMap<Minute, Vec<Fingerprint>> {
+        self.minutes.of(minutes)
+    }
+
+    /// The newest minute below `end` of which anything is held.
+    pub fn newest_held(&self, end: Minute) -> Option<Minute> {
+        self.minutes.newest_below(end).filter(|minute| *minute != UNTIMED)
+    }
+
     /// Each hour's events and digest.
     pub fn hours(&self) -> &BTreeMap<Hour, HourTotal> {
         &self.hours
@@ -161,23 +207,85 @@ impl Ledger {
         }
     }
 
+    /// Where `event` is filed, whether the ledger has it or not.
+    pub fn place(&self, event: &Event) -> Place {
+        let (minute, hour) = filed(event.time());
+        Place { minute, hour, fingerprint: self.key.fingerprint(&event.identity()) }
+    }
+
     /// Takes an event in: how it is to be delivered, or none for a duplicate.
     ///
     /// `fresh` is how an event is delivered whose time had not been read before.
     pub fn admit(&mut self, event: &Event, fresh: Delivery) -> Option<Delivery> {
-        let (minute, hour) = filed(event.time());
-        let fingerprint = self.key.fingerprint(&event.identity());
+        self.admit_at(self.place(event), event, fresh)
+    }
+
+    /// As [`Self::admit`], of an event whose place is known.
+    pub fn admit_at(&mut self, place: Place, event: &Event, fresh: Delivery) -> Option<Delivery> {
+        let Place { minute, hour, fingerprint } = place;
         if !self.minutes.insert(minute, fingerprint) {
             return None;
         }
         self.change.delivered.entry(minute).or_default().push(fingerprint);
-        self.hours.entry(hour).or_default().add(event);
         self.change.hours.insert(hour);
-        match event.time() {
-            Some(time) if self.coverage.contains(time) => Some(Delivery::Late),
-            Some(time) if time < self.first_run => Some(Delivery::Backfill),
-            _ => Some(fresh),
+        let delivery = match event.time() {
+            Some(time) if self.coverage.contains(time) => Delivery::Late,
+            Some(time) if time < self.first_run => Delivery::Backfill,
+            _ => fresh,
+        };
+        let total = self.hours.entry(hour).or_default();
+        total.add(event);
+        total.late += u64::from(delivery == Delivery::Late);
+        Some(delivery)
+    }
+
+    /// One read showed `further` records of an event more than the one that was delivered.
+    pub fn saw_further(&mut self, minute: Minute, fingerprint: Fingerprint, records: u64) {
+        for number in 1..=records {
+            let fingerprint = further(fingerprint, number);
+            if self.minutes.insert(minute, fingerprint) {
+                self.change.delivered.entry(minute).or_default().push(fingerprint);
+                let hour = hour_of(minute);
+                self.hours.entry(hour).or_default().shown += 1;
+                self.change.hours.insert(hour);
+            }
         }
+    }
+
+    /// The API showed an event of that age.
+    pub fn saw_age(&mut self, age: Duration) {
+        // By whole hours: it only says how far back the API can be asked.
+        if age >= self.oldest_shown + HOUR {
+            self.oldest_shown = age;
+            self.change.moved = true;
+        }
+    }
+
+    /// Notes what is known of `range` from now on.
+    pub fn mark(&mut self, range: Range<Time>, mark: Mark) {
+        if self.standing.parts(range.clone(), |own| own != Some(mark)).is_empty() {
+            return;
+        }
+        self.standing.set(range, mark);
+        self.change.moved = true;
+    }
+
+    /// What held nothing and could not be proven to is looked at again.
+    pub fn look_again(&mut self, range: Range<Time>) {
+        let mut empty = Coverage::of([range.clone()]);
+        for (hour, _) in self.hours.range(hour_of(minute_of(range.start))..=hour_of(minute_of(range.end))) {
+            let minutes = minutes_of(*hour);
+            empty.remove(instant(minutes.start)..instant(minutes.end));
+        }
+        for part in empty.ranges() {
+            self.standing.clear(part.clone());
+            self.change.moved = true;
+        }
+    }
+
+    /// Whether nothing is asked about `time` any more, so that no fingerprint of it may be left.
+    pub fn is_settled(&self, time: Time) -> bool {
+        self.standing.at(time).is_some_and(|mark| mark.is_final())
     }
 
     /// Whether [`Self::admit_head`] has had it.
@@ -224,24 +332,71 @@ impl Ledger {
     }
 
     /// What was read from `from` on has to be read again, since late events of that time may have come.
+    ///
+    /// Settled time stays: its fingerprints are gone, so what it holds would be taken for new.
     pub fn reopen(&mut self, from: Time) {
-        self.coverage.cut_back(from);
+        self.reopen_range(from..Time::MAX);
+    }
+
+    /// As [`Self::reopen`], of a range.
+    pub fn reopen_range(&mut self, range: Range<Time>) {
+        for part in self.standing.parts(range, |mark| mark.is_none_or(|mark| !mark.is_final())) {
+            self.coverage.remove(part.clone());
+            self.standing.clear(part);
+        }
         self.change.moved = true;
+    }
+
+    /// After the first event of an hour, at `time`: that the time before it is empty proves nothing where it is longer
+    /// than `least`, so back to the last event it is to be read again. Whether it was so.
+    pub fn reopen_silence(&mut self, time: Time, least: Duration) -> bool {
+        if self.hours.get(&filed(Some(time)).1).is_some_and(|total| total.events > 1) {
+            return false;
+        }
+        let silence = self.last_event_before(time).max(self.start)..instant(minute_of(time));
+        let reopens = silence.start < silence.end && silence.end.since(silence.start) > least;
+        if !reopens || !self.coverage.meets(&silence) {
+            return false;
+        }
+        self.coverage.remove(silence.clone());
+        self.standing.clear(silence);
+        self.change.moved = true;
+        true
+    }
+
+    /// The end of the newest minute before that of `time` that may hold an event, where its hour has no other.
+    fn last_event_before(&self, time: Time) -> Time {
+        let end = minute_of(time);
+        let held = self.newest_held(end).map_or(Time::MIN, |minute| instant(minute + 1));
+        let Some((hour, _)) = self.hours.range(Hour::MIN + 1..hour_of(end)).next_back() else { return held };
+        let hour_end = instant(minutes_of(*hour).end);
+        // Of settled minutes only their hour's total is left, which does not say when in it.
+        let is_settled = |mark: Option<Mark>| mark.is_some_and(|mark| mark.is_final());
+        let known = held >= instant(minutes_of(*hour).start)
+            && self.standing.parts(held..hour_end.max(held), is_settled).is_empty();
+        if known { held } else { held.max(hour_end) }
     }
 
     /// The server's clock turned out to be behind: nothing from `now` on can have been read.
     pub fn cut_back(&mut self, now: Time) {
         self.coverage.cut_back(now);
+        self.standing.clear(now..Time::MAX);
         self.edge = self.edge.map(|edge| edge.min(now));
         self.change.moved = true;
     }
 
-    /// Lets go of the fingerprints that no read will meet again: those of covered minutes older than the last age.
-    pub fn forget_settled(&mut self, now: Time) {
-        let limit = minute_of(now - LAST_AGE);
-        let covered = |minute: &Minute| self.coverage.covers(&(instant(*minute)..instant(*minute + 1)));
-        let settled: Vec<Minute> =
-            self.minutes.below(limit).filter(|minute| *minute != UNTIMED).filter(covered).collect();
+    /// Lets go of the fingerprints that no read will meet again: those of minutes before `limit` that are settled.
+    /// `now` is a time that has surely passed.
+    pub fn forget_settled(&mut self, limit: Time, now: Time) {
+        let settled: Vec<Minute> = self
+            .minutes
+            .below(minute_of(limit))
+            .filter(|minute| *minute != UNTIMED)
+            .filter(|minute| {
+                let range = instant(*minute).max(self.start)..instant(*minute + 1);
+                self.standing.parts(range, |mark| !mark.is_some_and(|mark| mark.is_final())).is_empty()
+            })
+            .collect();
         for minute in settled {
             self.minutes.forget(minute..minute + 1);
             // Stored before this checkpoint, or never if it was delivered within it.
@@ -305,6 +460,8 @@ impl Ledger {
             start: self.start,
             edge: self.edge,
             coverage: self.coverage.clone(),
+            standing: self.standing.clone(),
+            oldest_shown: self.oldest_shown,
             delivered: change.delivered,
             hours: hours.filter_map(|hour| Some((*hour, *self.hours.get(hour)?))).collect(),
             forgotten: change.forgotten,
@@ -318,10 +475,12 @@ fn filed(time: Option<Time>) -> (Minute, Hour) {
     time.map_or((UNTIMED, Hour::MIN), |time| (minute_of(time), time.as_nanos().div_euclid(HOUR.as_nanos() as i64)))
 }
 
-fn minute_of(time: Time) -> Minute {
+/// The minute that `time` lies in.
+pub fn minute_of(time: Time) -> Minute {
     time.as_nanos().div_euclid(MINUTE.as_nanos() as i64)
 }
 
-fn instant(minute: Minute) -> Time {
+/// A minute's first instant.
+pub fn instant(minute: Minute) -> Time {
     Time::from_nanos(minute.saturating_mul(MINUTE.as_nanos() as i64))
 }

@@ -23,11 +23,9 @@
 //! - *duplicate*: an event the ledger already has; *late*: an event delivered after its time had been read, or after an
 //!   outage; *backfill*: time before the stream's first run.
 //! - *dead letter*: an event that a sink will never take, kept elsewhere with the reason.
-//!
-//! Verification is not built yet; its words are kept free for it. *age*: time since a range's end; *shown*: records the
-//! API has shown us, repeats included; *counted*: our number equals the API's; *unsettled*: they still differ;
-//! *verified*: read again in full at the last age and equal; *unprovable*: outside known retention, or nothing shown at
-//! all; *missing*: known to exist, not delivered.
+//! - *age*: time since a range's end; *shown*: records the API has shown us, repeats included; *counted*: our number equals
+//!   the API's; *unsettled*: they still differ; *verified*: read again in full at the last age and equal; *unprovable*:
+//!   outside known retention, or nothing shown at all; *missing*: known to exist, not delivered.
 //!
 //! # Modules
 //! In the order in which they are best read. A module's front door says what it is for and what it never does.

@@ -2,24 +2,34 @@
 //!
 //! The plan answers one question: given the ledger and the time, what should be asked next? Its caller asks it of the
 //! API, hands every event to [`Plan::admit`] and the page's end to [`Plan::page_read`], and begins again. Live polls
-//! go first; between them one gap at a time is read, the newest first, in windows of about five pages.
+//! go first; between them one gap at a time is read, the newest first, in windows of about five pages, and what was read
+//! is compared with the API again as it ages ([`verify`]).
 //!
 //! # Invariants
 //! Pure: no I/O, no clock, no `await`; it cannot fail. Coverage is extended only by a read that came to its end.
 //! No cursor outlives its paged read. Nothing here is stored: after a crash the ledger alone says what to ask.
 
+mod aside;
+pub mod boundary;
+mod check;
 pub mod cut;
+pub mod due;
 pub mod read;
+pub mod sightings;
+pub mod verify;
 
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::event::Event;
-use crate::ledger::{Coverage, LAST_AGE, Ledger};
+use crate::ledger::Ledger;
 use crate::record::Delivery;
+pub use aside::Aside;
 use cut::{Cuts, Unit};
+pub use due::Ages;
 use read::{PageEnd, Read, Reading, Standing};
+use verify::Verify;
 
 /// Time between a request's sending and what it can be trusted to have seen.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -33,20 +43,26 @@ const FUTURE: Duration = Duration::from_secs(120);
 const CROWDED_EVERY: Duration = Duration::from_secs(300);
 /// A window that holds more pages ends at the last whole minute it has passed.
 pub const WINDOW_PAGES: u32 = 5;
-/// When what was set aside is tried again.
-const ASIDE_AGAIN: Duration = Duration::from_secs(900);
-/// Where so many parts of a gap can't be read, the rest is no longer halved.
-const MOST_GIVEN_UP: usize = 32;
+/// Of so many requests that no live poll wants, gaps have the first and verification the others, where both want some.
+const TURNS: (u32, u32) = (5, 8);
+/// How often a plan with nothing to ask looks for what has become due.
+const LOOK: Duration = Duration::from_secs(60);
+/// An event after a longer silence says that silence proved nothing.
+const SILENCE: Duration = Duration::from_secs(3_600);
 /// An edge this far in the future was never read up to.
 const IMPOSSIBLE: Duration = Duration::from_secs(900);
 
 /// What the operator chose.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Time from the beginning of one live poll to the next.
     pub interval: Duration,
     /// Events asked for at once, 1 to 10,000.
     pub page_size: u32,
+    /// When what was read is compared with the API again.
+    pub ages: Ages,
+    /// How long the API keeps events; learned where none is given.
+    pub retention: Option<Duration>,
 }
 
 /// What became of an event that a page showed.
@@ -60,27 +76,6 @@ pub enum Taken {
     Outside,
 }
 
-/// Why a part of a gap is set aside for a quarter of an hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Aside {
-    /// A millisecond that holds more than a page, and the API gives no usable cursor.
-    Unpageable,
-    /// Its answers are never whole, or no JSON.
-    Unreadable,
-    /// The API refuses to show it, while it shows other time.
-    Refused,
-}
-
-impl Aside {
-    /// A gap's reason, as the status says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Aside::Unpageable | Aside::Unreadable => "unpageable",
-            Aside::Refused => "refused",
-        }
-    }
-}
-
 /// What to ask next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
@@ -88,6 +83,8 @@ pub enum Ask {
     Page(PageAsk),
     /// How many events each unit of `range` holds.
     Interval { range: Range<Time>, unit: Unit },
+    /// How many events `range` holds.
+    Count { range: Range<Time> },
     /// Nothing, until then.
     Wait { until: Time },
 }
@@ -111,6 +108,13 @@ pub struct Plan {
     poll_due: Time,
     live: Option<Read>,
     window: Option<Read>,
+    /// A read of what was read before.
+    check: Option<Read>,
+    verify: Verify,
+    /// What was asked last.
+    asked: Asked,
+    /// Requests that no live poll wanted, modulo [`TURNS`].
+    turns: u32,
     cuts: Cuts,
     /// What can't be read for now, and when to try again.
     aside: Vec<(Range<Time>, Time, Aside)>,
@@ -128,9 +132,21 @@ pub struct Plan {
     edge_is_old: bool,
 }
 
+/// Whose request an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Live,
+    Gap,
+    Check,
+}
+
 impl Plan {
     pub fn new(settings: Settings) -> Plan {
         Plan {
+            check: None,
+            verify: Verify::new(settings.ages.clone(), settings.retention, settings.page_size),
+            asked: Asked::Live,
+            turns: 0,
             settings,
             overlap: OVERLAP.end,
             poll_due: Time::MIN,
@@ -155,18 +171,28 @@ impl Plan {
             self.live = Some(self.poll(ledger, now));
             self.poll_due = now + self.settings.interval;
         }
-        if let Some(read) = &self.live {
+        if let Some(read) = &mut self.live {
+            self.asked = Asked::Live;
             return Ask::Page(read.ask(self.settings.page_size));
         }
+        let ask = if self.turns < TURNS.0 {
+            self.next_of_gap(ledger, now).or_else(|| self.next_check(ledger, now))
+        } else {
+            self.next_check(ledger, now).or_else(|| self.next_of_gap(ledger, now))
+        };
+        self.turns = (self.turns + u32::from(ask.is_some())) % TURNS.1;
+        ask.unwrap_or(Ask::Wait { until: self.poll_due.min(now + LOOK) })
+    }
+
+    fn next_of_gap(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
+        self.asked = Asked::Gap;
         if self.window.is_none()
             && let Some(ask) = self.open_window(ledger, now)
         {
-            return ask;
+            return Some(ask);
         }
-        match &self.window {
-            Some(read) => Ask::Page(read.ask(self.settings.page_size)),
-            None => Ask::Wait { until: self.poll_due },
-        }
+        let read = self.window.as_mut()?;
+        Some(Ask::Page(read.ask(self.settings.page_size)))
     }
 
     /// A live poll: from the overlap on, or from a minute ago where the edge is too far behind (the time between
@@ -191,7 +217,7 @@ impl Plan {
 
     /// Takes the next window off the newest gap, or asks how full that gap is.
     fn open_window(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
-        self.aside.retain(|(_, again, _)| now < *again && *again <= now + ASIDE_AGAIN);
+        self.aside.retain(|(_, again, _)| now < *again && *again <= now + aside::AGAIN);
         if self.cuts.is_empty() {
             (self.narrowing, self.given_up) = (false, 0);
             let given_up = self.unpageable();
@@ -210,43 +236,80 @@ impl Plan {
 
     /// Takes in one event of the page that was asked last.
     pub fn admit(&mut self, ledger: &mut Ledger, event: &Event, now: Time) -> Taken {
-        let Some(read) = self.live.as_mut().or(self.window.as_mut()) else { return Taken::Outside };
+        let read = match self.asked {
+            Asked::Live => &mut self.live,
+            Asked::Gap => &mut self.window,
+            Asked::Check => &mut self.check,
+        };
+        let Some(read) = read else { return Taken::Outside };
         let time = event.time();
-        time.inspect(|time| read.saw(*time));
+        time.inspect(|time| read.saw(*time, self.verify.boundary()));
         if time.is_some_and(|time| time < ledger.start() || !read.admits(time)) {
             read.saw_again(event, time);
             return Taken::Outside;
         }
         let fresh = match read.reading {
             Reading::Live => Delivery::Live,
-            Reading::Window => Delivery::Late,
+            _ => Delivery::Late,
         };
-        let Some(delivery) = ledger.admit(event, fresh) else {
+        let place = ledger.place(event);
+        read.saw_record(place, time);
+        let Some(delivery) = ledger.admit_at(place, event, fresh) else {
             read.saw_again(event, time);
             read.known(time.is_some_and(|time| time > now + FUTURE));
             return Taken::Known;
         };
         read.saw_new();
+        if read.reading == Reading::Live
+            && let Some(time) = time.filter(|time| *time <= now)
+        {
+            ledger.reopen_silence(time, SILENCE);
+        }
         Taken::New(delivery)
+    }
+
+    /// The page that was asked last showed something that is no event to us.
+    pub fn saw_no_event(&mut self) {
+        let read = match self.asked {
+            Asked::Live => &mut self.live,
+            Asked::Gap => &mut self.window,
+            Asked::Check => &mut self.check,
+        };
+        read.iter_mut().for_each(|read| read.sightings.saw_untimed());
     }
 
     /// The page that was asked last came to its end, and all its events were admitted.
     pub fn page_read(&mut self, ledger: &mut Ledger, mut end: PageEnd, now: Time) {
         // As many as we asked for may be all that we asked for, whatever limit the API claims.
         end.limit = end.limit.map(|limit| limit.min(self.settings.page_size));
-        if let Some(mut read) = self.live.take() {
-            match read.page_read(end) {
-                Standing::Goes => self.live = Some(read),
-                Standing::Ended => self.poll_ended(ledger, &read, now),
-                Standing::Unpageable => self.poll_unpageable(ledger, read.sent_at(now)),
+        match self.asked {
+            Asked::Live => {
+                let Some(mut read) = self.live.take() else { return };
+                match read.page_read(end, ledger, now) {
+                    Standing::Goes => self.live = Some(read),
+                    Standing::Ended => self.poll_ended(ledger, &read, now),
+                    Standing::Unpageable => self.poll_unpageable(ledger, read.sent_at(now)),
+                }
             }
-        } else if let Some(mut read) = self.window.take() {
-            match read.page_read(end) {
-                Standing::Goes => self.go_on(ledger, read),
-                Standing::Ended => ledger.cover(read.range(now)),
-                Standing::Unpageable => self.halve(read.range(now), now, Aside::Unpageable),
+            Asked::Gap => {
+                let Some(mut read) = self.window.take() else { return };
+                match read.page_read(end, ledger, now) {
+                    Standing::Goes => self.go_on(ledger, read, now),
+                    Standing::Ended => self.window_read(ledger, &mut read, None, now),
+                    Standing::Unpageable => self.halve(read.range(now), now, Aside::Unpageable),
+                }
             }
+            Asked::Check => self.check_read(ledger, end, now),
         }
+    }
+
+    /// A window was read to its end, or up to `minute`.
+    fn window_read(&mut self, ledger: &mut Ledger, read: &mut Read, minute: Option<Time>, now: Time) {
+        let whole = read.range(now);
+        let range = whole.start..minute.unwrap_or(whole.end);
+        ledger.cover(range.clone());
+        let shown = read.shown(&range, ledger);
+        self.verify.window_read(ledger, range, shown.records, now);
     }
 
     /// What the poll could not page becomes a gap, whose windows are halved; the edge goes on, but a whole overlap
@@ -276,35 +339,12 @@ impl Plan {
 
     /// A window with more pages than foreseen ends at the last whole minute that it has passed: pages come by
     /// ascending timestamp, so all before it has been shown.
-    fn go_on(&mut self, ledger: &mut Ledger, mut read: Read) {
-        let to = read.to.unwrap_or(Time::MAX);
-        match read.passed_minute() {
-            Some(minute) if read.pages() >= WINDOW_PAGES && read.from < minute && minute < to => {
-                ledger.cover(read.from..minute);
-                read.begin_at(minute);
-                self.window = Some(read);
-            }
-            _ => self.window = Some(read),
+    fn go_on(&mut self, ledger: &mut Ledger, mut read: Read, now: Time) {
+        if let Some(minute) = read.long_behind() {
+            self.window_read(ledger, &mut read, Some(minute), now);
+            read.begin_at(minute);
         }
-    }
-
-    fn halve(&mut self, range: Range<Time>, now: Time, why: Aside) {
-        if self.given_up >= MOST_GIVEN_UP || !self.cuts.halve(range.clone()) {
-            self.set_aside(range, now, why);
-        }
-    }
-
-    /// Neighbours set aside for the same cause are one.
-    fn set_aside(&mut self, mut range: Range<Time>, now: Time, why: Aside) {
-        self.aside.retain(|(other, _, cause)| {
-            let joins = *cause == why && other.start <= range.end && range.start <= other.end;
-            if joins {
-                range = other.start.min(range.start)..other.end.max(range.end);
-            }
-            !joins
-        });
-        self.given_up += 1;
-        self.aside.push((range, now + ASIDE_AGAIN, why));
+        self.window = Some(read);
     }
 
     /// The answers to the read in progress are never whole while others are: a window is halved, down to what can't
@@ -335,19 +375,20 @@ impl Plan {
         self.narrowing
     }
 
-    /// Whether any time is refused.
-    pub fn is_refused_some(&self) -> bool {
-        self.aside.iter().any(|(.., why)| *why == Aside::Refused)
-    }
-
     /// The answer to [`Ask::Interval`]: how many events each unit holds, by the unit's beginning.
-    pub fn interval_read(&mut self, buckets: &[(Time, u64)]) {
+    pub fn interval_read(&mut self, ledger: &mut Ledger, buckets: &[(Time, u64)]) {
+        if self.asked == Asked::Check {
+            return self.verify.minutes_counted(ledger, buckets);
+        }
         let few = u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES);
         self.cuts.split(buckets, few);
     }
 
     /// `/events/interval` is refused here: the gap is read as one window, which ends where its pages do.
     pub fn interval_refused(&mut self) {
+        if self.asked == Asked::Check {
+            return self.verify.minutes_refused();
+        }
         self.cuts.take_whole();
     }
 
@@ -366,6 +407,7 @@ impl Plan {
     /// where the edge lies in the future, what was read while the clock was wrong is read again.
     pub fn cut_back(&mut self, ledger: &mut Ledger, believed: Time, now: Time) {
         self.live = None;
+        self.give_up_check();
         self.poll_due = now;
         if let Some(edge) = ledger.edge().filter(|edge| *edge > now) {
             let explained = edge - believed.since(now);
@@ -384,6 +426,7 @@ impl Plan {
     pub fn check_edge(&mut self, ledger: &mut Ledger, latest: Time) -> Option<Time> {
         let edge = ledger.edge().filter(|edge| *edge > latest + IMPOSSIBLE)?;
         self.live = None;
+        self.give_up_check();
         self.poll_due = Time::MIN;
         self.take_back(ledger, latest);
         Some(edge)
@@ -392,8 +435,8 @@ impl Plan {
     /// Nobody knows when the wrong clock was first believed: only what left a trace was surely read.
     fn take_back(&mut self, ledger: &mut Ledger, now: Time) {
         let trace = ledger.last_trace(now);
-        // Fingerprints that old may be forgotten, so events before the trace would be taken for new.
-        let kept = trace > now - LAST_AGE + LAGGING;
+        // Fingerprints of settled time are forgotten, so events before the trace would be taken for new.
+        let kept = !ledger.is_settled(trace - OVERLAP.end);
         ledger.cut_back(if kept { trace - OVERLAP.end } else { trace });
         self.window = None;
         self.cuts.clear();
@@ -404,6 +447,11 @@ impl Plan {
         self.overlap
     }
 
+    /// When the next live poll begins.
+    pub fn poll_due(&self) -> Time {
+        self.poll_due
+    }
+
     /// Whether a live poll or a window is under way.
     pub fn is_reading(&self) -> bool {
         self.live.is_some() || self.window.is_some() || !self.cuts.is_empty()
@@ -411,24 +459,12 @@ impl Plan {
 
     /// Whether the read under way is a window.
     pub fn is_in_window(&self) -> bool {
-        self.live.is_none() && self.window.is_some()
+        self.asked == Asked::Gap && self.window.is_some()
     }
 
     /// Whether the read under way is a live poll.
     pub fn is_polling(&self) -> bool {
         self.live.is_some()
-    }
-
-    /// What stays a gap for now, since it can't be read.
-    pub fn unpageable(&self) -> Coverage {
-        Coverage::of(self.aside.iter().map(|(range, ..)| range.clone()))
-    }
-
-    /// Why all of `gap` has been set aside; none where some of it is still to be read.
-    pub fn aside(&self, gap: &Range<Time>) -> Option<Aside> {
-        let touches = |range: &Range<Time>| range.start < gap.end && gap.start < range.end;
-        let why = self.aside.iter().filter(|(range, ..)| touches(range)).map(|(.., why)| *why).max();
-        why.filter(|_| self.unpageable().covers(gap))
     }
 
     /// How many events the windows cut so far are expected to bring; none where nothing was counted.
@@ -438,7 +474,12 @@ impl Plan {
 
     /// What the read in progress is about, for status and dead letters.
     pub fn reading_range(&self, now: Time) -> Option<Range<Time>> {
-        Some(self.live.as_ref().or(self.window.as_ref())?.range(now))
+        let read = match self.asked {
+            Asked::Live => &self.live,
+            Asked::Gap => &self.window,
+            Asked::Check => &self.check,
+        };
+        Some(read.as_ref()?.range(now))
     }
 }
 

@@ -1,8 +1,9 @@
 //! The Directory Insights API: one request, one answer.
 //!
 //! A [`Client`] stands for one account: its key, its connections, its rate limit and the API's clock. It is a
-//! handle, cheap to clone. Every request of the account waits for its turn under the one limit; a 429 lowers it,
-//! quiet raises it again, and a `Retry-After` holds for the whole account.
+//! handle, cheap to clone. Every request of the account waits for its turn under the one limit, of which live polls,
+//! gaps and verification each have a share; a 429 lowers it, quiet raises it again, and a `Retry-After` holds for the
+//! whole account.
 //!
 //! # Cancellation
 //! Every future may be dropped at any time: the request is abandoned, its turn under the rate limit is spent or
@@ -21,6 +22,7 @@ mod error;
 pub mod page;
 pub mod query;
 mod rate;
+mod turns;
 mod wire;
 
 use std::fmt;
@@ -32,6 +34,7 @@ pub use credentials::KeySource;
 pub use error::{Class, Error, Phase};
 pub use page::{Element, Head, Limits, Malformed, Oversized, Page};
 pub use query::{Bucket, EventQuery, IntervalQuery, IntervalUnit};
+pub use turns::Purpose;
 
 /// Called once for every request sent, when its outcome is known: the endpoint (`events`, `count`, `interval`,
 /// `organizations`) and the outcome (`ok`, [`Error::label`], or `dropped`).

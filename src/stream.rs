@@ -12,6 +12,7 @@
 //! # Cancellation
 //! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
+mod counting;
 mod fetch;
 mod gathered;
 mod report;
@@ -28,7 +29,7 @@ use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Plan, Settings};
 use crate::record::DeadLetter;
-use crate::source::{Class, Client, Error as SourceError, IntervalQuery, IntervalUnit};
+use crate::source::{Class, Client, Error as SourceError, Purpose};
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -38,6 +39,8 @@ pub use report::{Faults, Telemetry};
 const CURSOR_TRIES: u32 = 5;
 /// From so many failures in a row on they are told.
 const NEWS: u32 = 3;
+/// A request that is not for the live edge waits so long for its turn at least.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Rising pauses between failed requests.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(60);
 
@@ -111,7 +114,7 @@ impl Stream {
         };
         ledger.move_start((self.start)(now));
         report.opened(&ledger);
-        let plan = Plan::new(self.settings);
+        let plan = Plan::new(self.settings.clone());
         Reading::new(self, ledger, plan, report).read().await
     }
 
@@ -201,6 +204,7 @@ impl<'r> Reading<'r> {
             let turn = match self.plan.next(&mut self.ledger, now) {
                 Ask::Page(ask) => self.page(ask).await?,
                 Ask::Interval { range, unit } => self.interval(range, unit).await?,
+                Ask::Count { range } => self.count(range).await?,
                 Ask::Wait { until } => self.wait(until.since(now)).await?,
             };
             if let Turn::End = turn {
@@ -224,36 +228,6 @@ impl<'r> Reading<'r> {
         })
     }
 
-    async fn interval(&mut self, range: std::ops::Range<Time>, unit: crate::plan::cut::Unit) -> Result<Turn, Error> {
-        let query = IntervalQuery {
-            service: self.stream.key.service.clone(),
-            start: range.start,
-            end: range.end,
-            unit: match unit {
-                crate::plan::cut::Unit::Minute => IntervalUnit::Minute,
-                crate::plan::cut::Unit::Hour => IntervalUnit::Hour,
-                crate::plan::cut::Unit::Day => IntervalUnit::Day,
-            },
-        };
-        let stream = self.stream.clone();
-        let asked = stream.until_shutdown(stream.client.interval(stream.organization(), &query)).await;
-        match asked {
-            None => return Ok(Turn::End),
-            Some(Ok(buckets)) => {
-                let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
-                self.plan.interval_read(&buckets);
-                self.counted();
-            }
-            Some(Err(error)) if error.class() == Class::Refused || *self.failures() >= CURSOR_TRIES => {
-                tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; the gap is read without");
-                self.plan.interval_refused();
-                self.counted();
-            }
-            Some(Err(error)) => return self.failed(error).await,
-        }
-        Ok(Turn::Next)
-    }
-
     /// Whatever the clocks say, polls keep some of their interval between them. False when told to end.
     async fn may_poll(&mut self) -> bool {
         let pause = (self.stream.settings.interval / 4).min(Duration::from_secs(1));
@@ -269,7 +243,7 @@ impl<'r> Reading<'r> {
         let undated = self.stream.client.is_undated();
         self.report.undated(undated, undated);
         let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
-        let now = self.stream.client.now().unwrap_or_default();
+        let now = self.now();
         self.report.reading(&self.ledger, &self.plan, now, settled);
     }
 
@@ -296,8 +270,30 @@ impl<'r> Reading<'r> {
         self.report.healed();
     }
 
+    /// The server's time; its own where it is not known.
+    fn now(&self) -> Time {
+        self.stream.client.now().unwrap_or_default()
+    }
+
+    /// For what was asked last. Whatever is not for the live edge waits for its turn only until the next poll is due.
+    fn client(&self) -> Client {
+        let purpose = match () {
+            () if self.plan.is_polling() => return self.stream.client.clone(),
+            () if self.plan.is_checking() => Purpose::Verification,
+            () => Purpose::Gap,
+        };
+        let patience = self.plan.poll_due().since(self.now()).max(PATIENCE);
+        self.stream.client.asking_for(purpose, patience)
+    }
+
     /// A request failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
+        if let SourceError::NoTurn { .. } = error {
+            return Ok(Turn::Next);
+        }
+        if self.plan.is_checking() && error.class() != Class::Credential {
+            return Ok(self.check_failed(&error));
+        }
         *self.failures() += 1;
         let failures = *self.failures();
         // Tries have pauses of their own.
@@ -418,11 +414,13 @@ impl<'r> Reading<'r> {
         self.settle().await?;
         // What no clock has surely left behind may be read again, and must be known then.
         let passed = self.stream.client.surely_passed().min(self.ledger.edge());
-        passed.inspect(|passed| self.ledger.forget_settled(*passed));
+        let kept = self.stream.settings.ages.last().unwrap_or_default();
+        passed.inspect(|passed| self.ledger.forget_settled(*passed - kept, *passed));
         let Gathered { records, dead, taken, .. } = std::mem::take(&mut self.gathered);
         let whole = self.stream.route.store.due(&self.stream.key);
         let checkpoint: Checkpoint = self.ledger.checkpoint_with(&whole);
-        self.coming = Some(self.report.milestone(&records, &self.ledger));
+        let settled = self.plan.has_settled(&self.ledger, self.now());
+        self.coming = Some(self.report.milestone(&records, &self.ledger, settled));
         self.saved_at = clock::uptime();
         let stream = self.stream.clone();
         self.in_flight.spawn(async move {

@@ -9,7 +9,7 @@ use jumpstream::emulator;
 use jumpstream::event::Event;
 use jumpstream::ledger::{Digest, FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ask, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken};
 use jumpstream::record::{Delivery, Instants, Key, Record, raw};
 
 use crate::process::thread_nanos;
@@ -199,7 +199,8 @@ struct State {
 impl State {
     fn new(now: Time) -> State {
         let ledger = Ledger::begin(FingerprintKey([7; 16]), now, now - DAY * 2);
-        let settings = Settings { interval: Duration::from_secs(15), page_size: 10_000 };
+        let ages = Ages::default();
+        let settings = Settings { interval: Duration::from_secs(15), page_size: 10_000, ages, retention: None };
         let mut state = State { plan: Plan::new(settings), ledger, now, pages: 0 };
         state.plan.next(&mut state.ledger, now);
         let end = PageEnd { limit: Some(10_000), elements: 0, cursor: None, sent_at: now };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jumpstream::clock::{self, Time};
 use jumpstream::ledger::{
-    Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, LAST_AGE, Minute, StreamKey, UNTIMED, hour_of, minutes_of,
+    Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, Minute, Standing, StreamKey, UNTIMED, hour_of, minutes_of,
 };
 use jumpstream::store::kafka::Layout;
 use jumpstream::store::kafka::book::Book;
@@ -23,6 +23,8 @@ use crate::process::{self, Process};
 use crate::setup::{Out, Setup, ledger_of};
 use crate::{Options, Outcome, row, table};
 
+/// Fingerprints this old have been verified and are forgotten.
+const LAST_AGE: Duration = Duration::from_secs(8 * 86_400);
 const DAYS: u64 = 90;
 /// A day.
 const EVENTS: u32 = 1_000_000;
@@ -200,7 +202,7 @@ impl Feed {
         for (minute, fingerprints) in &delivered {
             self.minutes.entry(*minute).or_default().extend(fingerprints);
         }
-        let total = HourTotal { events: self.written, digest: Digest([1; 32]) };
+        let total = HourTotal { events: self.written, shown: self.written, late: 0, digest: Digest([1; 32]) };
         let whole = |hour| {
             let minutes = self.minutes.range(minutes_of(hour));
             minutes.map(|(minute, all)| (*minute, all.clone())).collect::<BTreeMap<_, _>>()
@@ -212,6 +214,8 @@ impl Feed {
             start: self.begun,
             edge: Some(now),
             coverage: Coverage::of([self.begun..now]),
+            standing: Standing::default(),
+            oldest_shown: Duration::ZERO,
             hours: touched.chain(due.iter().copied()).map(|hour| (hour, total)).collect(),
             whole: due.iter().map(|hour| (*hour, whole(*hour))).collect(),
             delivered,

@@ -193,7 +193,7 @@ impl Seat {
             key: key.clone(),
             client: account.client.clone(),
             names_organization: !account.organizations.is_empty(),
-            settings: shared.settings,
+            settings: shared.settings.clone(),
             start: Arc::new(move |now| start.resolve(now)),
             route: route.clone(),
             telemetry: Telemetry {

@@ -66,7 +66,12 @@ impl App {
             shared: Arc::new(Shared {
                 metrics,
                 board,
-                settings: plan::Settings { interval: config.poll.interval, page_size: config.poll.page_size },
+                settings: plan::Settings {
+                    interval: config.poll.interval,
+                    page_size: config.poll.page_size,
+                    ages: plan::Ages::of(config.verify.after),
+                    retention: config.verify.retention,
+                },
                 start: config.poll.start,
                 roster,
                 watchdog: crate::cluster::Watchdog::default(),

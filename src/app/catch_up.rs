@@ -41,10 +41,7 @@ pub(super) async fn wait(
     };
     let ended = tokio::select! {
         caught_up = behind.all_caught_up() => match caught_up {
-            true => {
-                tracing::info!("caught up");
-                return ExitCode::Done;
-            }
+            true => return behind.caught_up(),
             false => "not caught up",
         },
         () = too_late => "not caught up",
@@ -99,6 +96,24 @@ impl Behind {
     fn has_caught_up(&self, stream: &StreamKey) -> bool {
         let covered = self.roster.opened(stream).and_then(|opened| *opened.covered.borrow());
         self.goals.get(stream).is_some_and(|goal| covered.is_some_and(|covered| covered >= *goal))
+    }
+
+    /// Everything is covered, and what was due has been compared with the API.
+    fn caught_up(&self) -> ExitCode {
+        let homes = self.tenure.ours().unwrap_or_default();
+        let mut missing = 0;
+        for stream in self.roster.of_homes(|home| homes.contains(&home)) {
+            let of_stream =
+                self.roster.opened(&stream).map_or(0, |opened| opened.status.borrow().compared.missing_events);
+            if of_stream > 0 {
+                tracing::error!(
+                    "{stream}: the API counts {of_stream} events that it does not show; status says of which time"
+                );
+            }
+            missing += of_stream;
+        }
+        tracing::info!("caught up");
+        if missing > 0 { ExitCode::Missing } else { ExitCode::Done }
     }
 
     /// What it waits for, as `/readyz` says it, and the streams that wait for nothing but are not there yet.

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::clock::Time;
 use crate::ledger::UNTIMED;
 use crate::ledger::coverage::Coverage;
 use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal};
+use crate::ledger::standing::Standing;
 
 /// Minutes since 1970.
 pub type Minute = i64;
@@ -42,6 +44,10 @@ pub struct Checkpoint {
     pub edge: Option<Time>,
     /// Absolute: the time ranges read.
     pub coverage: Coverage,
+    /// Absolute: what is known of them beside that.
+    pub standing: Standing,
+    /// Absolute: the age of the oldest event that the API was ever seen to show; zero before the first.
+    pub oldest_shown: Duration,
     /// Additions: what was delivered, by the minute of the event's own timestamp.
     pub delivered: BTreeMap<Minute, Vec<Fingerprint>>,
     /// Absolute, hour by hour: those that changed.
@@ -74,6 +80,8 @@ impl Checkpoint {
         self.start = later.start;
         self.edge = later.edge;
         self.coverage = later.coverage;
+        self.standing = later.standing;
+        self.oldest_shown = later.oldest_shown;
         self.whole.clear();
     }
 
@@ -87,6 +95,8 @@ impl Checkpoint {
         self.start = later.start;
         self.edge = later.edge;
         self.coverage = later.coverage;
+        self.standing = later.standing;
+        self.oldest_shown = later.oldest_shown;
         self.hours.retain(|hour, _| !later.dropped.contains(hour));
         self.hours.extend(later.hours);
         self.dropped.extend(later.dropped);

@@ -59,6 +59,33 @@ impl Coverage {
         }
     }
 
+    /// Takes `range` away.
+    pub fn remove(&mut self, range: Range<Time>) {
+        if range.start >= range.end {
+            return;
+        }
+        let from = self.ranges.partition_point(|own| own.end <= range.start);
+        let to = self.ranges.partition_point(|own| own.start < range.end);
+        let left: Vec<_> = self.ranges[from..to]
+            .iter()
+            .flat_map(|own| [own.start..range.start, range.end..own.end])
+            .filter(|own| own.start < own.end)
+            .collect();
+        self.ranges.splice(from..to, left);
+    }
+
+    /// What of `range` has been read, ascending.
+    pub fn within(&self, range: &Range<Time>) -> Vec<Range<Time>> {
+        let first = self.ranges.partition_point(|own| own.end <= range.start);
+        let own = self.ranges[first..].iter().take_while(|own| own.start < range.end);
+        own.map(|own| own.start.max(range.start)..own.end.min(range.end)).collect()
+    }
+
+    /// Whether any of `range` has been read.
+    pub fn meets(&self, range: &Range<Time>) -> bool {
+        !self.within(range).is_empty()
+    }
+
     /// What of `range` has not been read, ascending.
     pub fn gaps(&self, range: Range<Time>) -> Vec<Range<Time>> {
         let mut gaps = Vec::new();

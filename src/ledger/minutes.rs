@@ -75,16 +75,32 @@ impl Joined {
     }
 }
 
-/// How many events of an hour were delivered, and the digest of all of them.
+/// What stands for the further records of an event that one read showed several times: the `number`th, from 1 on.
+///
+/// So a set of fingerprints is what the API has *shown*, repeats included, and folding sets keeps, of each event, the
+/// most records that one read showed.
+pub fn further(fingerprint: Fingerprint, number: u64) -> Fingerprint {
+    // The odd constant of splitmix64: no two numbers under 2^64 give the same.
+    fingerprint.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// What an hour came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HourTotal {
+    /// Events delivered, each once.
     pub events: u64,
+    /// Records that the API showed: the events, and the further records of those that one read showed several times.
+    pub shown: u64,
+    /// Of the events, those that were delivered as [`Delivery::Late`](crate::record::Delivery::Late).
+    pub late: u64,
+    /// Of the events.
     pub digest: Digest,
 }
 
 impl HourTotal {
     pub fn add(&mut self, event: &Event) {
         self.events += 1;
+        self.shown += 1;
         self.digest.add(event);
     }
 }
@@ -180,6 +196,16 @@ impl Minutes {
         self.minutes.values().map(set).sum()
     }
 
+    /// How many a range's minutes hold together.
+    pub fn count(&self, minutes: std::ops::Range<Minute>) -> u64 {
+        self.minutes.range(minutes).map(|(_, set)| set.len() as u64).sum()
+    }
+
+    /// The newest minute below `end` that holds anything.
+    pub fn newest_below(&self, end: Minute) -> Option<Minute> {
+        self.below(end).next_back()
+    }
+
     /// How many fingerprints are held.
     pub fn len(&self) -> usize {
         self.events
@@ -216,7 +242,7 @@ impl Set {
 
 /// A fingerprint is a hash already.
 #[derive(Debug, Clone, Copy, Default)]
-struct AsIs(u64);
+pub struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {

@@ -16,6 +16,7 @@ use crate::ledger::checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
 use crate::ledger::coverage::Coverage;
 use crate::ledger::filed;
 use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal, Minutes};
+use crate::ledger::standing::Standing;
 
 /// So many events are taken in before the minutes that they touched are packed.
 const UNPACKED: usize = 1 << 16;
@@ -109,6 +110,8 @@ impl Rebuild {
             start,
             edge: None,
             coverage: Coverage::default(),
+            standing: Standing::default(),
+            oldest_shown: Duration::ZERO,
             delivered: BTreeMap::new(),
             hours: BTreeMap::new(),
             forgotten: Vec::new(),

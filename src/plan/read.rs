@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::event::Event;
-use crate::plan::PageAsk;
+use crate::ledger::{Ledger, Place};
+use crate::plan::boundary::Boundary;
+use crate::plan::sightings::{Shown, Sightings};
+use crate::plan::{PageAsk, WINDOW_PAGES};
 
 /// So many pages in a row that show nothing but what this read has shown already, with ever new cursors, lead nowhere.
 const IDLE_PAGES: u32 = 3;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What a read is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,10 @@ pub enum Reading {
     Live,
     /// A part of a gap; takes only what lies in it.
     Window,
+    /// What was read before and counted otherwise; takes what is new of it.
+    Settle,
+    /// The same, since its last age has come: what was delivered must be shown.
+    Compare,
 }
 
 /// What is known at a page's end.
@@ -59,6 +68,11 @@ pub struct Read {
     last: Option<Time>,
     /// No event came after one with a later millisecond.
     ascending: bool,
+    /// The earliest time shown of what it is for.
+    earliest: Option<Time>,
+    pub sightings: Sightings,
+    /// Records shown in the millisecond that it was to end at.
+    at_end: u64,
     known_recent: u64,
     known_future: u64,
     /// The latest time shown so far.
@@ -83,6 +97,9 @@ impl Read {
             pages: 0,
             last: None,
             ascending: true,
+            earliest: None,
+            sightings: Sightings::default(),
+            at_end: 0,
             known_recent: 0,
             known_future: 0,
             latest: None,
@@ -94,11 +111,11 @@ impl Read {
 
     /// The next page. The query stays the same from page to page, as the API asks (insights-api §1.7), and speaks of
     /// whole milliseconds: an API that knows no finer time would end the read before the millisecond it was to end in.
-    pub fn ask(&self, limit: u32) -> PageAsk {
-        let millisecond = Duration::from_millis(1);
+    pub fn ask(&mut self, limit: u32) -> PageAsk {
+        self.sightings.begin_page();
         PageAsk {
-            from: self.asked_from.floor(millisecond),
-            to: self.to.map(|to| to.ceil(millisecond)),
+            from: self.asked_from.floor(MILLISECOND),
+            to: self.to.map(|to| to.ceil(MILLISECOND)),
             limit,
             cursor: self.cursor.clone(),
         }
@@ -109,14 +126,43 @@ impl Read {
     pub fn admits(&self, time: Time) -> bool {
         match self.reading {
             Reading::Live => true,
-            Reading::Window => self.from <= time && self.to.is_none_or(|to| time < to),
+            _ => self.from <= time && self.to.is_none_or(|to| time < to),
         }
     }
 
-    /// Notes the order that events come in.
-    pub fn saw(&mut self, time: Time) {
+    /// Notes the order that events come in, and what it tells of where the API ends a query.
+    pub fn saw(&mut self, time: Time, boundary: &mut Boundary) {
         self.ascending &= self.last.is_none_or(|last| last.as_millis() <= time.as_millis());
+        if let Some(last) = self.last.filter(|_| self.ascending) {
+            boundary.saw(last, time);
+        }
         self.last = Some(time);
+        let whole = |to: &Time| to.floor(MILLISECOND) == *to;
+        if self.to.filter(whole).is_some_and(|to| to <= time && time.as_millis() == to.as_millis()) {
+            self.at_end += 1;
+            boundary.saw_end();
+        }
+    }
+
+    /// Notes a record of what the read is for.
+    pub fn saw_record(&mut self, place: Place, time: Option<Time>) {
+        match time {
+            Some(time) => {
+                self.sightings.saw(place.minute, place.fingerprint);
+                self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
+            }
+            None => self.sightings.saw_untimed(),
+        }
+    }
+
+    /// What it has shown of `range`; of a read that was to settle a count, with what lies on its end, which may have been
+    /// counted too.
+    pub fn shown(&mut self, range: &Range<Time>, ledger: &Ledger) -> Shown {
+        let mut shown = self.sightings.take(range, ledger);
+        if self.reading == Reading::Settle {
+            shown.records += self.at_end;
+        }
+        shown
     }
 
     /// Notes an event that was not taken: whether this read has shown it before.
@@ -141,7 +187,9 @@ impl Read {
         if future { self.known_future += 1 } else { self.known_recent += 1 }
     }
 
-    pub fn page_read(&mut self, end: PageEnd) -> Standing {
+    pub fn page_read(&mut self, end: PageEnd, ledger: &mut Ledger, now: Time) -> Standing {
+        self.sightings.end_page(ledger);
+        self.earliest.inspect(|earliest| ledger.saw_age(now.since(*earliest)));
         self.sent_at.get_or_insert(end.sent_at);
         self.pages += 1;
         let ended = match end.limit {
@@ -172,14 +220,17 @@ impl Read {
         self.from..self.to.unwrap_or(now)
     }
 
-    pub fn pages(&self) -> u32 {
-        self.pages
-    }
-
     /// The whole minute that the last event shown lies in: all before it has been shown. None where they did not come
     /// in order.
-    pub fn passed_minute(&self) -> Option<Time> {
+    fn passed_minute(&self) -> Option<Time> {
         self.last.filter(|_| self.ascending).map(|last| last.floor(Duration::from_secs(60)))
+    }
+
+    /// Where a read with more pages than foreseen can be concluded before its end: pages come by ascending timestamp, so all
+    /// before the last whole minute that it has passed has been shown.
+    pub fn long_behind(&self) -> Option<Time> {
+        let inside = |minute: &Time| self.from < *minute && self.to.is_none_or(|to| *minute < to);
+        self.passed_minute().filter(|minute| self.pages >= WINDOW_PAGES && inside(minute))
     }
 
     /// What lies before `minute` is done with.

@@ -15,6 +15,7 @@ use super::answer::{self, Asked};
 use super::credentials::{Credential, Key};
 use super::error::quote;
 use super::rate::Rate;
+use super::turns::Purpose;
 use super::wire::{cause, host, http, is_tls, join, read, url};
 use super::{Bucket, Error, EventQuery, Head, IntervalQuery, Observer, Options, Page, Phase};
 use crate::clock::{self, Sample, ServerClock, Time};
@@ -34,7 +35,14 @@ const SKEW: Duration = Duration::from_secs(120);
 
 /// Speaks to the API for one account. See the [module](super).
 #[derive(Clone)]
-pub struct Client(Arc<Account>);
+pub struct Client(Arc<Account>, Asking);
+
+/// What the requests of a handle are for, and how long they wait for their turn.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asking {
+    purpose: Purpose,
+    patience: Option<Duration>,
+}
 
 struct Account {
     options: Options,
@@ -141,17 +149,26 @@ impl Client {
     pub fn new(options: Options) -> Result<Client, Error> {
         let base = url(&options.base)?;
         let organizations = options.organizations.as_ref().map_or(Ok(base.clone()), url)?;
-        Ok(Client(Arc::new(Account {
-            http: http(&base, &organizations, options.deadlines.connect)?,
-            base,
-            organizations,
-            credential: Credential::new(options.key.clone()),
-            rate: Rate::new(options.requests_per_second),
-            clock: Mutex::default(),
-            cursor_complained: AtomicBool::new(false),
-            first: tokio::sync::Mutex::default(),
-            options,
-        })))
+        Ok(Client(
+            Arc::new(Account {
+                http: http(&base, &organizations, options.deadlines.connect)?,
+                base,
+                organizations,
+                credential: Credential::new(options.key.clone()),
+                rate: Rate::new(options.requests_per_second),
+                clock: Mutex::default(),
+                cursor_complained: AtomicBool::new(false),
+                first: tokio::sync::Mutex::default(),
+                options,
+            }),
+            Asking::default(),
+        ))
+    }
+
+    /// A handle whose requests are for `purpose`, and are not sent where their turn under the rate limit does not come
+    /// within `patience`: [`Error::NoTurn`].
+    pub fn asking_for(&self, purpose: Purpose, patience: Duration) -> Client {
+        Client(self.0.clone(), Asking { purpose, patience: Some(patience) })
     }
 
     /// `POST /events`, for `organization` where the key sees several. Returns at the headers; the page is read
@@ -335,7 +352,12 @@ impl Client {
 
     async fn send_with(&self, call: &Call<'_>, key: &Key) -> Result<Answer, Error> {
         let request = request(call, key)?;
-        self.0.rate.turn().await;
+        let Asking { purpose, patience } = self.1;
+        let turn = self.0.rate.turn(purpose);
+        match patience {
+            None => turn.await,
+            Some(patience) => timeout(patience, turn).await.map_err(|_| Error::NoTurn { patience })?,
+        }
         let sent = clock::uptime();
         let sent_at = self.now();
         let observer = self.0.options.on_request.clone();

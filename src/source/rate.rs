@@ -7,6 +7,7 @@ use std::time::Duration;
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use super::turns::{Purpose, Turns};
 use crate::clock;
 
 /// Requests of this much time may go out at once.
@@ -23,8 +24,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Rate {
     /// Requests a second of the account, over all replicas.
     account: f64,
-    /// Held while waiting: those who wait are served in the order they came, however many there are.
-    turn: tokio::sync::Mutex<()>,
+    turns: Turns,
     state: Mutex<State>,
 }
 
@@ -51,7 +51,7 @@ impl Rate {
             changed: clock::uptime(),
             paused_until: Duration::ZERO,
         };
-        Rate { account: configured, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+        Rate { account: configured, turns: Turns::default(), state: Mutex::new(state) }
     }
 
     /// Requests a second at this moment.
@@ -60,8 +60,8 @@ impl Rate {
     }
 
     /// Waits for our turn. Dropping it gives the turn to the next.
-    pub(super) async fn turn(&self) {
-        let _turn = self.turn.lock().await;
+    pub(super) async fn turn(&self, purpose: Purpose) {
+        let _turn = self.turns.turn(purpose).await;
         while let Some(pause) = self.check() {
             // Our share may grow meanwhile.
             tokio::time::sleep(pause.min(LOOK)).await;

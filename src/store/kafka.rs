@@ -25,16 +25,18 @@ pub mod rebuild;
 mod topic;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::ledger::{Checkpoint, StreamKey};
 use crate::sink::kafka::{Settings, TRANSACTION_TIMEOUT, Topics, Transactions};
 use crate::store::Error;
 pub use format::Layout;
 use format::Owner;
 pub use group::{BYTES as TRANSACTION_BYTES, RECORDS as TRANSACTION_RECORDS};
 pub use partition::Partition;
-use reading::Read;
+use reading::{Read, Until};
 pub use topic::Found;
 
 /// How long one try to open the producer may take: less than a confirmed ownership can be trusted.
@@ -107,7 +109,7 @@ impl Ledgers {
         let owner = Owner { token: random(), name: owner_name() };
         self.write(&producer, number, &[owner.entry()]).await?;
         crate::fail_point!("owned");
-        let folded = match reading::read(self, number, owner.token).await? {
+        let folded = match reading::read(self, number, Until::Owner(owner.token)).await? {
             Read::Whole(folded) => folded,
             Read::Stuck { offset } => {
                 let stuck = self.stuck(number, offset);
@@ -130,6 +132,21 @@ impl Ledgers {
             self.write(&producer, number, &[self.layout.entry()]).await?;
         }
         Ok(Partition::new(number, self, producer, folded.streams))
+    }
+
+    /// The ledgers as they are committed by now, read beside whoever owns them: takes nothing over, joins no group and
+    /// writes nothing.
+    pub async fn peek(&self) -> Result<BTreeMap<StreamKey, Checkpoint>, Untaken> {
+        let mut ledgers = BTreeMap::new();
+        for number in 0..self.options.partitions {
+            match reading::read(self, number, Until::Now).await? {
+                Read::Whole(folded) => {
+                    ledgers.extend(folded.streams.into_iter().map(|(stream, (ledger, _))| (stream, ledger)));
+                }
+                Read::Stuck { offset } => return Err(Untaken::NotNow(self.stuck(number, offset))),
+            }
+        }
+        Ok(ledgers)
     }
 
     /// What a take-over or a commit is waiting for at this moment; none when all is well.

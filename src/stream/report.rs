@@ -8,12 +8,12 @@ use tokio::sync::watch;
 
 use crate::clock::{self, Time};
 use crate::event::Event;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Summary};
 use crate::plan::{Aside, Plan};
 use crate::record::{DeadLetter, Delivery, Record};
 use crate::source::{Class, Error as SourceError};
-use crate::telemetry::metrics::{AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
-use crate::telemetry::status::{Gap, LedgerSize, State, StreamStatus};
+use crate::telemetry::metrics::{self, AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
+use crate::telemetry::status::{Compared, Gap, LedgerSize, State, StreamStatus};
 
 /// Where a stream's figures go.
 pub struct Telemetry {
@@ -147,7 +147,7 @@ impl Report {
     }
 
     /// The figures of a batch that is about to be committed.
-    pub fn milestone(&mut self, records: &[Record], ledger: &Ledger) -> Milestone {
+    pub fn milestone(&mut self, records: &[Record], ledger: &Ledger, settled: bool) -> Milestone {
         self.organization.read(std::mem::take(&mut self.read));
         let known = std::mem::take(&mut self.known);
         self.organization.duplicates(known);
@@ -159,7 +159,7 @@ impl Report {
             newest = newest.max(record.event.time());
         }
         let gap_events = std::mem::take(&mut self.of_gaps);
-        let covered = ledger.edge().filter(|_| ledger.gaps().is_empty());
+        let covered = ledger.edge().filter(|_| ledger.gaps().is_empty() && settled);
         Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events }
     }
 
@@ -197,7 +197,8 @@ impl Report {
     /// edge in memory is as good as the stored one.
     pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, now: Time, settled: bool) {
         if settled {
-            let covered = self.covered.borrow().and(ledger.edge()).filter(|_| ledger.gaps().is_empty());
+            let caught_up = ledger.gaps().is_empty() && plan.has_settled(ledger, now);
+            let covered = self.covered.borrow().and(ledger.edge()).filter(|_| caught_up);
             self.edge(ledger.edge(), covered, now);
         }
         let gaps = ledger.gaps();
@@ -217,10 +218,31 @@ impl Report {
         self.status.overlap_seconds = plan.overlap().as_secs_f64();
         self.status.ledger =
             LedgerSize { fingerprints: ledger.fingerprints() as u64, bytes: ledger.fingerprints() as u64 * 8 };
+        self.compared(ledger, plan, now);
         self.pace(&gaps, plan);
         self.gauges.set_gap(missing);
         let reason = stuck.map(told).or(self.undated.then_some(UNDATED)).map(str::to_owned);
         self.state(if gaps.is_empty() { State::Live } else { State::Reading }, reason);
+    }
+
+    /// How far what was read has been compared with the API, and how long what was not read is still to be had.
+    fn compared(&mut self, ledger: &Ledger, plan: &Plan, now: Time) {
+        let Summary { counted_until, verified_until, missing, gone, doubted, unsettled, unprovable } = ledger.summary();
+        let retention = plan.retention(ledger);
+        let unread = ledger.gaps().first().map_or(ledger.edge(), |gap| Some(gap.start)).unwrap_or(now);
+        let retention_left = retention.saturating_sub(now.since(unread));
+        self.status.compared = Compared {
+            counted_until,
+            verified_until,
+            missing_events: missing,
+            doubted_events: doubted,
+            gone_events: gone,
+            unsettled_seconds: unsettled.as_secs(),
+            unprovable_seconds: unprovable.as_secs(),
+            retention_seconds: retention.as_secs(),
+            retention_left_seconds: retention_left.as_secs(),
+        };
+        self.gauges.set_compared(metrics::Compared { counted_until, verified_until, missing, retention_left });
     }
 
     /// Events a second and what is left, over the gaps read in one go.

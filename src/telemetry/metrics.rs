@@ -16,8 +16,8 @@ use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, R
 use crate::clock;
 use crate::record::{Delivery, Reason};
 
-pub use streams::StreamMetrics;
 use streams::Streams;
+pub use streams::{Compared, StreamMetrics};
 
 /// Bounds in seconds: a commit takes milliseconds, or as long as the far end is away.
 const COMMIT_BUCKETS: [f64; 12] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];

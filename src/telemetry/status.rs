@@ -84,6 +84,7 @@ pub struct StreamStatus {
     pub events_per_second: f64,
     /// Until the gaps are read, at the present speed.
     pub seconds_left: Option<f64>,
+    pub compared: Compared,
     pub ledger: LedgerSize,
     pub poll_interval_seconds: f64,
     pub overlap_seconds: f64,
@@ -107,6 +108,29 @@ pub struct Delivered {
     pub live: u64,
     pub late: u64,
     pub backfill: u64,
+}
+
+/// How far what was read has been compared with the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Compared {
+    /// Everything wanted up to here was counted at one age at least.
+    pub counted_until: Option<Time>,
+    /// Everything wanted up to here was read again at its last age and compared, or can't be proven any more.
+    pub verified_until: Option<Time>,
+    /// Events that the API counts and does not show.
+    pub missing_events: u64,
+    /// Delivered events that the API did not show when it was last asked.
+    pub doubted_events: u64,
+    /// The same, after three tries.
+    pub gone_events: u64,
+    /// Time whose count still differs.
+    pub unsettled_seconds: u64,
+    /// Time of which the API can't tell any more.
+    pub unprovable_seconds: u64,
+    /// How long the API keeps events, as far as is known.
+    pub retention_seconds: u64,
+    /// Until it forgets the oldest wanted time that has not been read.
+    pub retention_left_seconds: u64,
 }
 
 /// What the ledger takes in memory.
@@ -140,6 +164,7 @@ impl StreamStatus {
             gap_events_expected: None,
             events_per_second: 0.0,
             seconds_left: None,
+            compared: Compared::default(),
             ledger: LedgerSize::default(),
             poll_interval_seconds: 0.0,
             overlap_seconds: 0.0,

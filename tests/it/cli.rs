@@ -80,10 +80,10 @@ fn help_and_version_end_with_0_on_standard_output() {
 #[test]
 fn commands_that_are_not_built_are_not_listed() {
     let help = out(&jumpstream(&["--help"], &[]));
-    for command in ["run", "check", "demo", "emulate", "state"] {
+    for command in ["run", "check", "demo", "emulate", "status", "report", "state"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
-    for command in ["replay", "status", "dead-letter"] {
+    for command in ["replay", "dead-letter"] {
         assert!(!help.contains(&format!("\n  {command} ")), "{help}");
     }
 }
@@ -170,10 +170,4 @@ fn an_emulator_that_is_asked_for_nonsense_names_the_option() {
     let output = jumpstream(&["emulate", "--listen", &taken.local_addr().unwrap().to_string()], &[]);
     assert_eq!(code(&output), 1);
     assert!(err(&output).contains("in use"), "{}", err(&output));
-}
-
-#[test]
-fn a_command_that_is_to_come_says_what_to_use_meanwhile() {
-    let told = err(&jumpstream(&["status", "--config", "c.yaml"], &[]));
-    assert!(told.contains("isn't built yet") && told.contains("curl -s http://127.0.0.1:9465/status"), "{told}");
 }

@@ -11,6 +11,7 @@ mod foreign;
 mod format;
 mod full_disk;
 mod kill;
+mod late;
 mod rebuild;
 mod remade;
 mod replicas;

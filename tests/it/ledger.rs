@@ -10,13 +10,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use jumpstream::clock::Time;
 use jumpstream::event::Event;
-use jumpstream::ledger::{FingerprintKey, Hour, LAST_AGE, Ledger, TOTALS_KEPT};
+use jumpstream::ledger::{FingerprintKey, Hour, Ledger, Mark, TOTALS_KEPT};
 use jumpstream::record::Delivery;
+
+/// When the tests' last look at what was read is over.
+pub const LAST_AGE: Duration = Duration::from_secs(8 * 86_400);
 
 const KEY: FingerprintKey = FingerprintKey([7; 16]);
 
 fn at(text: &str) -> Time {
     Time::parse(text).unwrap()
+}
+
+/// Whatever was read before the last age is verified, and its fingerprints are let go.
+pub fn settle(ledger: &mut Ledger, now: Time) {
+    for range in ledger.coverage().within(&(Time::MIN..now - LAST_AGE)) {
+        ledger.mark(range, Mark::Verified);
+    }
+    ledger.forget_settled(now - LAST_AGE, now);
 }
 
 fn parse(json: &str) -> Event {
@@ -94,7 +105,7 @@ fn the_edge_goes_back_only_with_the_clock() {
 }
 
 #[test]
-fn only_covered_minutes_older_than_the_last_age_are_forgotten() {
+fn only_settled_minutes_older_than_the_last_age_are_forgotten() {
     let noon = at("2026-03-02T12:00:00Z");
     let minute = Duration::from_secs(60);
     let mut ledger = Ledger::begin(KEY, noon, noon - minute * 60);
@@ -106,7 +117,7 @@ fn only_covered_minutes_older_than_the_last_age_are_forgotten() {
     assert!(ledger.admit(&parse(r#"{"x":1}"#), Delivery::Live).is_some());
     ledger.checkpoint();
     let check = |ledger: &mut Ledger, now: Time, left: usize| {
-        ledger.forget_settled(now);
+        settle(ledger, now);
         assert_eq!(ledger.fingerprints(), left, "at {now}");
     };
     check(&mut ledger, noon - minute + LAST_AGE - Duration::from_nanos(1), 5);
@@ -132,11 +143,11 @@ fn the_total_of_an_hour_that_the_api_holds_no_more_is_dropped() {
     assert!(ledger.admit(&parse(r#"{"x":1}"#), Delivery::Live).is_some());
     ledger.checkpoint();
     let first = noon.as_secs() / 3_600;
-    ledger.forget_settled(noon + TOTALS_KEPT);
+    settle(&mut ledger, noon + TOTALS_KEPT);
     assert!(ledger.checkpoint().dropped.is_empty(), "an hour that is no older than that stays");
-    ledger.forget_settled(noon + hour + TOTALS_KEPT);
+    settle(&mut ledger, noon + hour + TOTALS_KEPT);
     assert_eq!(ledger.checkpoint().dropped, [first]);
-    ledger.forget_settled(noon + TOTALS_KEPT * 3);
+    settle(&mut ledger, noon + TOTALS_KEPT * 3);
     assert_eq!(ledger.checkpoint().dropped, [first + 1]);
     assert!(ledger.hours().keys().eq([&Hour::MIN, &(first + 2), &(first + 3)]), "{:?}", ledger.hours().keys());
     assert!(!ledger.has_changed(), "what is dropped is said once");

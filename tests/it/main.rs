@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
+mod ages;
 mod broker;
 mod check;
 mod cli;
 mod clock;
 mod cluster;
 mod commit;
+mod completeness;
 mod config;
 mod container;
 mod demo;

@@ -2,6 +2,7 @@
 
 mod cut;
 mod poll;
+mod verify;
 mod window;
 
 use std::time::Duration;
@@ -11,7 +12,7 @@ use jumpstream::clock::Time;
 use jumpstream::event::Event;
 use jumpstream::ledger::{FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Aside, Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Aside, Ask, PageAsk, Plan, Settings, Taken};
 use jumpstream::record::Delivery;
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -41,7 +42,7 @@ impl Desk {
     /// First seen at noon, wanted since `wanted` before.
     fn new(wanted: Duration) -> Desk {
         Desk {
-            plan: Plan::new(Settings { interval: INTERVAL, page_size: PAGE }),
+            plan: Plan::new(Settings { interval: INTERVAL, page_size: PAGE, ages: Ages::of([]), retention: None }),
             ledger: Ledger::begin(FingerprintKey([7; 16]), noon(), noon() - wanted),
             now: noon(),
             events: 0,

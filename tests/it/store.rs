@@ -175,7 +175,7 @@ fn a_newer_format_is_refused_and_named() {
     let place = place();
     drop(open(&place.path));
     rusqlite::Connection::open(&place.path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    let newer = |error: &Error| matches!(error, Error::NewerFormat { found: 9, known: 1, .. });
+    let newer = |error: &Error| matches!(error, Error::NewerFormat { found: 9, known: 2, .. });
     assert!(newer(&SqliteStore::open(&place.path).unwrap_err()));
     assert!(newer(&SqliteStore::open_read_only(&place.path).unwrap_err()));
 }

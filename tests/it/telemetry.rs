@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jumpstream::clock::{self, Time};
 use jumpstream::record::{Delivery, Reason};
-use jumpstream::telemetry::metrics::Metrics;
 use jumpstream::telemetry::metrics::table::{self, Kind};
+use jumpstream::telemetry::metrics::{Compared, Metrics};
 use jumpstream::telemetry::status::{Board, Gap, Readiness, State, StreamStatus};
 use jumpstream::telemetry::{Format, init, quote};
 use tokio::sync::watch;
@@ -57,6 +57,12 @@ fn every_metric_of_the_table_is_exported_with_its_type_and_labels_and_no_other()
     let _stream = {
         let stream = metrics.organization("o1").stream();
         stream.saw(Time::from_secs(5));
+        stream.set_compared(Compared {
+            counted_until: Some(Time::from_secs(4)),
+            verified_until: Some(Time::from_secs(3)),
+            missing: 2,
+            retention_left: Duration::from_secs(1),
+        });
         stream
     };
     let exposition = metrics.render();

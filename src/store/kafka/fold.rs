@@ -185,6 +185,8 @@ impl Kept {
             start: head.start,
             edge: head.edge,
             coverage: head.coverage.clone(),
+            standing: head.standing.clone(),
+            oldest_shown: head.oldest_shown,
             delivered: Delivered::new(),
             hours: BTreeMap::new(),
             forgotten: Vec::new(),

@@ -15,23 +15,29 @@
 //! the place, never a guess.
 
 mod bytes;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
 use crate::clock::Time;
 use crate::ledger::{
-    Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hour, HourTotal, Minute, StreamKey, hour_of, minutes_of,
+    Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hour, HourTotal, Minute, Standing, StreamKey, hour_of,
+    minutes_of,
 };
 use bytes::{Reader, Writer};
 
 /// The newest format that this release reads. It is raised one release before [`WRITTEN`], so that replicas of two
 /// releases work side by side and a release can be taken back.
-pub const KNOWN: u8 = 1;
+pub const KNOWN: u8 = 2;
 /// The format that this release writes.
-pub const WRITTEN: u8 = 1;
+pub const WRITTEN: u8 = 2;
+
+/// From this format on a commit says what is known of the time read, and a total what was shown and what was late.
+const WITH_STANDING: u8 = 2;
 
 /// A part of an hour is at most so long.
 pub const PART_BYTES: usize = 256 << 10;
@@ -216,6 +222,8 @@ pub fn encode_commit(checkpoint: &Checkpoint, left_out: impl Fn(Hour) -> bool) -
         out.signed(edge.as_nanos());
     }
     write_coverage(&mut out, &checkpoint.coverage);
+    out.number(checkpoint.oldest_shown.as_secs());
+    standing::write(&mut out, &checkpoint.standing);
     let delivered = checkpoint.delivered.iter().filter(|(minute, all)| !all.is_empty() && !left_out(hour_of(**minute)));
     let delivered: Vec<_> = delivered.map(|(minute, all)| (*minute, &all[..])).collect();
     out.number(delivered.len() as u64);
@@ -237,8 +245,8 @@ pub fn encode_commit(checkpoint: &Checkpoint, left_out: impl Fn(Hour) -> bool) -
 
 /// A commit's value as the checkpoint that it came from.
 pub fn decode_commit(value: &[u8]) -> Result<Checkpoint, Error> {
-    let (_, mut read) = begin(value)?;
-    let commit = Checkpoint {
+    let (format, mut read) = begin(value)?;
+    let mut commit = Checkpoint {
         key: FingerprintKey(read.fixed("the fingerprints' key")?),
         first_run: Time::from_nanos(read.signed("the first run")?),
         start: Time::from_nanos(read.signed("the start")?),
@@ -248,14 +256,37 @@ pub fn decode_commit(value: &[u8]) -> Result<Checkpoint, Error> {
             None
         },
         coverage: read_coverage(&mut read)?,
-        delivered: read_delivered(&mut read)?,
-        hours: read_totals(&mut read)?,
+        standing: Standing::default(),
+        oldest_shown: Duration::ZERO,
+        delivered: Delivered::new(),
+        hours: BTreeMap::new(),
         forgotten: Vec::new(),
         dropped: Vec::new(),
         whole: BTreeMap::new(),
     };
+    if format >= WITH_STANDING {
+        commit.oldest_shown = Duration::from_secs(read.number("the age of the oldest event shown")?);
+        commit.standing = standing::read(&mut read)?;
+    }
+    commit.delivered = read_delivered(&mut read)?;
+    commit.hours = read_totals(&mut read, format)?;
     read.end()?;
     Ok(commit)
+}
+
+/// What is known of the time read, by itself, as other stores keep it too.
+pub fn encode_standing(standing: &Standing) -> Vec<u8> {
+    let mut out = Writer::default();
+    standing::write(&mut out, standing);
+    out.0
+}
+
+/// What [`encode_standing`] gave.
+pub fn decode_standing(bytes: &[u8]) -> Result<Standing, Error> {
+    let mut read = Reader::new(bytes);
+    let standing = standing::read(&mut read)?;
+    read.end()?;
+    Ok(standing)
 }
 
 fn read_delivered(read: &mut Reader<'_>) -> Result<Delivered, Error> {
@@ -272,23 +303,31 @@ fn read_delivered(read: &mut Reader<'_>) -> Result<Delivered, Error> {
     Ok(delivered)
 }
 
-fn read_totals(read: &mut Reader<'_>) -> Result<BTreeMap<Hour, HourTotal>, Error> {
+fn read_totals(read: &mut Reader<'_>, format: u8) -> Result<BTreeMap<Hour, HourTotal>, Error> {
     let mut totals = BTreeMap::new();
     for _ in 0..read.number("the number of totals")? {
         let hour = hour(read)?;
         read.check(totals.last_key_value().is_none_or(|(last, _)| *last < hour), "the hours do not ascend")?;
-        totals.insert(hour, read_total(read)?);
+        totals.insert(hour, read_total(read, format)?);
     }
     Ok(totals)
 }
 
 fn write_total(out: &mut Writer, total: &HourTotal) {
     out.number(total.events);
+    out.number(total.shown);
+    out.number(total.late);
     out.fixed(&total.digest.0);
 }
 
-fn read_total(read: &mut Reader<'_>) -> Result<HourTotal, Error> {
-    Ok(HourTotal { events: read.number("an hour's events")?, digest: Digest(read.fixed("an hour's digest")?) })
+/// Format 1 did not say what was shown beside what was delivered, nor what of it was late.
+fn read_total(read: &mut Reader<'_>, format: u8) -> Result<HourTotal, Error> {
+    let events = read.number("an hour's events")?;
+    let (shown, late) = match format >= WITH_STANDING {
+        true => (read.number("an hour's records shown")?, read.number("an hour's late events")?),
+        false => (events, 0),
+    };
+    Ok(HourTotal { events, shown, late, digest: Digest(read.fixed("an hour's digest")?) })
 }
 
 fn write_coverage(out: &mut Writer, coverage: &Coverage) {
@@ -371,7 +410,7 @@ fn encode_part(minutes: &[(Minute, &[Fingerprint])], parts: u64, total: Option<&
 impl Part {
     /// The value that stands under a key of that hour.
     pub fn decode(hour: Hour, value: &[u8]) -> Result<Part, Error> {
-        let (_, mut read) = begin(value)?;
+        let (format, mut read) = begin(value)?;
         let mut part = Part {
             as_of: read.number("the commit that the hour is as of")?,
             parts: read.small("the number of parts")?,
@@ -379,7 +418,7 @@ impl Part {
             minutes: Delivered::new(),
         };
         if read.flag("whether there is a total")? {
-            part.total = Some(read_total(&mut read)?);
+            part.total = Some(read_total(&mut read, format)?);
         }
         let mut next = minutes_of(hour).start;
         for _ in 0..read.byte("the number of minutes")? {

@@ -1,4 +1,4 @@
-//! Reads a partition from its beginning until the owner's own entry is seen.
+//! Reads a partition from its beginning until the owner's own entry is seen, or all that is committed by now.
 //!
 //! # Invariants
 //! Reads only what was committed. Changes nothing, joins no group.
@@ -28,8 +28,17 @@ pub(super) enum Read {
     Stuck { offset: i64 },
 }
 
-/// Reads partition `number` until the owner entry with `token` is seen. Dropped, it ends within a second or so.
-pub(super) async fn read(ledgers: &Ledgers, number: u32, token: [u8; 16]) -> Result<Read, Untaken> {
+/// Where reading ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Until {
+    /// The owner entry with this token.
+    Owner([u8; 16]),
+    /// What is committed by now.
+    Now,
+}
+
+/// Reads partition `number`. Dropped, it ends within a second or so.
+pub(super) async fn read(ledgers: &Ledgers, number: u32, until: Until) -> Result<Read, Untaken> {
     let (topic, settings) = (ledgers.options.topic.clone(), ledgers.options.settings.clone());
     let config = reader(ledgers)?;
     let fold = Fold::new(number, ledgers.layout);
@@ -38,7 +47,7 @@ pub(super) async fn read(ledgers: &Ledgers, number: u32, token: [u8; 16]) -> Res
     let reading = tokio::task::spawn_blocking(move || {
         let abandoned = move || dropped.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected);
         let consumer = settings.consumer(&config).map_err(|error| not_now(&topic, &error))?;
-        until_seen(&consumer, &topic, number, token, fold, abandoned)
+        read_until(&consumer, &topic, number, until, fold, abandoned)
     });
     let read = reading.await.map_err(|error| Untaken::NotNow(error.to_string()))?;
     drop(alive);
@@ -66,11 +75,11 @@ fn not_now(topic: &str, error: &KafkaError) -> Untaken {
     Untaken::NotNow(format!("reading ledger topic {topic}: {error}"))
 }
 
-fn until_seen(
+fn read_until(
     consumer: &BaseConsumer<Asking>,
     topic: &str,
     number: u32,
-    token: [u8; 16],
+    until: Until,
     mut fold: Fold,
     abandoned: impl Fn() -> bool,
 ) -> Result<Read, Untaken> {
@@ -84,10 +93,14 @@ fn until_seen(
         match consumer.poll(TURN) {
             Some(Ok(message)) => {
                 fold.take(message.offset(), message.key().unwrap_or_default(), message.payload()).map_err(at)?;
-                if fold.owner().is_some_and(|owner| owner.token == token) {
+                let is_owned = |token| fold.owner().is_some_and(|owner| owner.token == token);
+                if matches!(until, Until::Owner(token) if is_owned(token)) {
                     return fold.finish().map(Read::Whole).map_err(at);
                 }
                 since = clock::uptime();
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) if matches!(until, Until::Now) => {
+                return fold.finish().map(Read::Whole).map_err(at);
             }
             Some(Err(KafkaError::PartitionEOF(_))) => {}
             Some(Err(error)) => tracing::debug!(topic, number, "reading the ledger: {error}"),

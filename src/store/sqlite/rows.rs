@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::clock::Time;
 use crate::ledger::{Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hour, HourTotal, Minute, StreamKey};
+use crate::store::kafka::format::{decode_standing, encode_standing};
 use crate::store::sqlite::{Fault, schema};
 
 /// A minute with this many rows is made one row at its next save: many small polls leave no long tail of rows.
@@ -36,9 +38,12 @@ pub fn save(connection: &mut Connection, stream: &StreamKey, checkpoint: &Checkp
         transaction.prepare_cached(sql)?.execute(params![id, hour])?;
     }
     for (hour, total) in &checkpoint.hours {
-        let sql = "INSERT OR REPLACE INTO hour (stream, hour, events, digest) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR REPLACE INTO hour (stream, hour, events, shown, late, digest)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         // SQLite's integers are signed: the same 64 bits.
-        transaction.prepare_cached(sql)?.execute(params![id, hour, total.events as i64, total.digest.0])?;
+        let HourTotal { events, shown, late, digest } = total;
+        let values = params![id, hour, *events as i64, *shown as i64, *late as i64, digest.0];
+        transaction.prepare_cached(sql)?.execute(values)?;
     }
     transaction.commit()?;
     if known == 0 {
@@ -49,10 +54,12 @@ pub fn save(connection: &mut Connection, stream: &StreamKey, checkpoint: &Checkp
 
 /// Writes the absolute values; the key stays what it was at first.
 fn upsert(transaction: &Transaction<'_>, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<i64, Fault> {
-    let sql = "INSERT INTO stream (organization, service, key, first_run, start, edge, coverage)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    let sql = "INSERT INTO stream
+            (organization, service, key, first_run, start, edge, coverage, standing, oldest_shown)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (organization, service) DO UPDATE SET
-            first_run = excluded.first_run, start = excluded.start, edge = excluded.edge, coverage = excluded.coverage
+            first_run = excluded.first_run, start = excluded.start, edge = excluded.edge, coverage = excluded.coverage,
+            standing = excluded.standing, oldest_shown = excluded.oldest_shown
         RETURNING id";
     let values = params![
         stream.organization,
@@ -62,6 +69,8 @@ fn upsert(transaction: &Transaction<'_>, stream: &StreamKey, checkpoint: &Checkp
         checkpoint.start.as_nanos(),
         checkpoint.edge.map(Time::as_nanos),
         encode_coverage(&checkpoint.coverage),
+        encode_standing(&checkpoint.standing),
+        checkpoint.oldest_shown.as_secs() as i64,
     ];
     Ok(transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
@@ -92,15 +101,18 @@ fn append(transaction: &Transaction<'_>, id: i64, minute: Minute, added: &[Finge
 /// All that was saved of `stream`, folded: nothing to forget, each minute's fingerprints ascending.
 pub fn load(connection: &Connection, stream: &StreamKey) -> Result<Option<Checkpoint>, Fault> {
     let snapshot = connection.unchecked_transaction()?;
-    let sql = "SELECT id, key, first_run, start, edge, coverage FROM stream WHERE organization = ?1 AND service = ?2";
+    let sql = "SELECT id, key, first_run, start, edge, coverage, standing, oldest_shown FROM stream
+        WHERE organization = ?1 AND service = ?2";
     let found = snapshot
         .prepare_cached(sql)?
         .query_row(params![stream.organization, stream.service], |row| {
-            let times: (i64, i64, Option<i64>) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, times, row.get::<_, Vec<u8>>(5)?))
+            let times: (i64, i64, Option<i64>, i64) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(7)?);
+            let blobs: [Vec<u8>; 3] = [row.get(1)?, row.get(5)?, row.get(6)?];
+            Ok((row.get::<_, i64>(0)?, times, blobs))
         })
         .optional()?;
-    let Some((id, key, (first_run, start, edge), coverage)) = found else { return Ok(None) };
+    let Some((id, (first_run, start, edge, oldest_shown), [key, coverage, standing])) = found else { return Ok(None) };
+    let standing = decode_standing(&standing).map_err(|error| Fault::Damaged(format!("the standing: {error}")))?;
     let key = <[u8; 16]>::try_from(key).map_err(|key| wrong("the fingerprint key", "16", key.len()))?;
     Ok(Some(Checkpoint {
         key: FingerprintKey(key),
@@ -108,6 +120,8 @@ pub fn load(connection: &Connection, stream: &StreamKey) -> Result<Option<Checkp
         start: Time::from_nanos(start),
         edge: edge.map(Time::from_nanos),
         coverage: decode_coverage(&coverage)?,
+        standing,
+        oldest_shown: Duration::from_secs(oldest_shown.unsigned_abs()),
         delivered: delivered(&snapshot, id)?,
         hours: hours(&snapshot, id)?,
         forgotten: Vec::new(),
@@ -131,12 +145,14 @@ fn delivered(snapshot: &Connection, id: i64) -> Result<BTreeMap<Minute, Vec<Fing
 
 fn hours(snapshot: &Connection, id: i64) -> Result<BTreeMap<Hour, HourTotal>, Fault> {
     let mut hours = BTreeMap::new();
-    let mut statement = snapshot.prepare_cached("SELECT hour, events, digest FROM hour WHERE stream = ?1")?;
+    let mut statement =
+        snapshot.prepare_cached("SELECT hour, events, digest, shown, late FROM hour WHERE stream = ?1")?;
     let mut rows = statement.query([id])?;
     while let Some(row) = rows.next()? {
         let digest: Vec<u8> = row.get(2)?;
         let digest = <[u8; 32]>::try_from(digest).map_err(|digest| wrong("an hour's digest", "32", digest.len()))?;
-        hours.insert(row.get(0)?, HourTotal { events: row.get::<_, i64>(1)? as u64, digest: Digest(digest) });
+        let [events, shown, late] = [1, 3, 4].map(|column| row.get::<_, i64>(column).map(|number| number as u64));
+        hours.insert(row.get(0)?, HourTotal { events: events?, shown: shown?, late: late?, digest: Digest(digest) });
     }
     Ok(hours)
 }

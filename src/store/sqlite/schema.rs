@@ -11,7 +11,8 @@ use crate::store::sqlite::Fault;
 pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"JSLG");
 
 /// What leads from each format to the next; `user_version` counts those applied.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE stream (
         id INTEGER PRIMARY KEY,
         organization TEXT NOT NULL,
@@ -37,7 +38,16 @@ const MIGRATIONS: [&str; 1] = ["
         digest BLOB NOT NULL,
         PRIMARY KEY (stream, hour)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    // What is known of the time read, as the ledger topic writes it; what was shown and late, hour by hour.
+    "
+    ALTER TABLE stream ADD COLUMN standing BLOB NOT NULL DEFAULT x'00';
+    ALTER TABLE stream ADD COLUMN oldest_shown INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE hour ADD COLUMN shown INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE hour ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
+    UPDATE hour SET shown = events;
+",
+];
 
 /// The format that this release writes.
 pub const FORMAT: u32 = MIGRATIONS.len() as u32;

@@ -25,7 +25,23 @@ struct Figures {
     /// Nanoseconds since 1970; `i64::MIN` before the first event.
     newest: AtomicI64,
     gap_nanos: AtomicU64,
+    /// Nanoseconds since 1970; `i64::MIN` before the first poll.
+    counted_until: AtomicI64,
+    verified_until: AtomicI64,
+    missing: AtomicU64,
+    retention_left_nanos: AtomicU64,
     degraded: AtomicBool,
+}
+
+/// How far what was read has been compared with the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compared {
+    pub counted_until: Option<Time>,
+    pub verified_until: Option<Time>,
+    /// Events.
+    pub missing: u64,
+    /// Until the API forgets the oldest time that has not been read.
+    pub retention_left: Duration,
 }
 
 impl StreamMetrics {
@@ -45,6 +61,14 @@ impl StreamMetrics {
         self.0.gap_nanos.store(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    pub fn set_compared(&self, compared: Compared) {
+        let instant = |time: Option<Time>| time.map_or(i64::MIN, Time::as_nanos);
+        self.0.counted_until.store(instant(compared.counted_until), Ordering::Relaxed);
+        self.0.verified_until.store(instant(compared.verified_until), Ordering::Relaxed);
+        self.0.missing.store(compared.missing, Ordering::Relaxed);
+        self.0.retention_left_nanos.store(nanos(compared.retention_left).unsigned_abs(), Ordering::Relaxed);
+    }
+
     /// Whether the stream is blocked or not all right.
     pub fn set_degraded(&self, degraded: bool) {
         self.0.degraded.store(degraded, Ordering::Relaxed);
@@ -61,7 +85,18 @@ struct Inner {
     lag: GaugeVec,
     newest: GaugeVec,
     gap: GaugeVec,
+    counted_until: GaugeVec,
+    verified_until: GaugeVec,
+    missing: GaugeVec,
+    retention_left: GaugeVec,
     degraded: GaugeVec,
+}
+
+impl Inner {
+    fn gauges(&self) -> [&GaugeVec; 8] {
+        let Inner { lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded, .. } = self;
+        [lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded]
+    }
 }
 
 impl Streams {
@@ -71,6 +106,10 @@ impl Streams {
             lag: table::LAG.unregistered_gauge(),
             newest: table::NEWEST_EVENT.unregistered_gauge(),
             gap: table::GAP.unregistered_gauge(),
+            counted_until: table::COUNTED_UNTIL.unregistered_gauge(),
+            verified_until: table::VERIFIED_UNTIL.unregistered_gauge(),
+            missing: table::MISSING.unregistered_gauge(),
+            retention_left: table::RETENTION_LEFT.unregistered_gauge(),
             degraded: table::STREAM_DEGRADED.unregistered_gauge(),
         }))
     }
@@ -81,6 +120,10 @@ impl Streams {
             edge: AtomicI64::new(nanos(clock::uptime())),
             newest: AtomicI64::new(i64::MIN),
             gap_nanos: AtomicU64::new(0),
+            counted_until: AtomicI64::new(i64::MIN),
+            verified_until: AtomicI64::new(i64::MIN),
+            missing: AtomicU64::new(0),
+            retention_left_nanos: AtomicU64::new(u64::MAX),
             degraded: AtomicBool::new(false),
         });
         let mut living = self.0.living.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +139,10 @@ struct Worst {
     lag: f64,
     newest: Option<f64>,
     gap: f64,
+    counted_until: Option<f64>,
+    verified_until: Option<f64>,
+    missing: u64,
+    retention_left: Option<f64>,
     degraded: bool,
 }
 
@@ -106,24 +153,35 @@ impl Worst {
         self.lag = self.lag.max(lag);
         self.gap = self.gap.max(figures.gap_nanos.load(Ordering::Relaxed) as f64 / 1e9);
         self.degraded |= figures.degraded.load(Ordering::Relaxed);
-        let newest = figures.newest.load(Ordering::Relaxed);
-        if newest != i64::MIN {
-            self.newest = Some(self.newest.map_or(seconds(newest), |other| other.min(seconds(newest))));
+        self.missing += figures.missing.load(Ordering::Relaxed);
+        let earliest = |worst: &mut Option<f64>, figure: &AtomicI64| {
+            let nanos = figure.load(Ordering::Relaxed);
+            if nanos != i64::MIN {
+                *worst = Some(worst.map_or(seconds(nanos), |other| other.min(seconds(nanos))));
+            }
+        };
+        earliest(&mut self.newest, &figures.newest);
+        earliest(&mut self.counted_until, &figures.counted_until);
+        earliest(&mut self.verified_until, &figures.verified_until);
+        let left = figures.retention_left_nanos.load(Ordering::Relaxed);
+        if left != u64::MAX {
+            let left = left as f64 / 1e9;
+            self.retention_left = Some(self.retention_left.map_or(left, |other| other.min(left)));
         }
     }
 }
 
 impl Collector for Streams {
     fn desc(&self) -> Vec<&Desc> {
-        let Inner { lag, newest, gap, degraded, .. } = &*self.0;
-        [lag, newest, gap, degraded].into_iter().flat_map(|gauge| gauge.desc()).collect()
+        self.0.gauges().into_iter().flat_map(|gauge| gauge.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let Inner { living, lag, newest, gap, degraded } = &*self.0;
+        let Inner { living, lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded } =
+            &*self.0;
         // Held to the end: two scrapes at once must not fill the same gauges.
         let living = living.lock().unwrap_or_else(PoisonError::into_inner);
-        let gauges = [lag, newest, gap, degraded];
+        let gauges = self.0.gauges();
         gauges.iter().for_each(|gauge| gauge.reset());
         let uptime = nanos(clock::uptime());
         let mut worst = BTreeMap::<Arc<str>, Worst>::new();
@@ -135,7 +193,15 @@ impl Collector for Streams {
             set(lag, worst.lag);
             set(gap, worst.gap);
             set(degraded, f64::from(u8::from(worst.degraded)));
-            worst.newest.into_iter().for_each(|seconds| set(newest, seconds));
+            set(missing, worst.missing as f64);
+            for (gauge, seconds) in [
+                (newest, worst.newest),
+                (counted_until, worst.counted_until),
+                (verified_until, worst.verified_until),
+                (retention_left, worst.retention_left),
+            ] {
+                seconds.into_iter().for_each(|seconds| set(gauge, seconds));
+            }
         }
         gauges.iter().flat_map(|gauge| gauge.collect()).collect()
     }

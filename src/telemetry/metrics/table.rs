@@ -77,6 +77,30 @@ pub const GAP: Metric = metric(
     &["organization"],
     "Seconds of wanted time below the edge that have not been read yet. The organization's worst stream.",
 );
+pub const COUNTED_UNTIL: Metric = metric(
+    "jumpstream_counted_until_timestamp_seconds",
+    Gauge,
+    &["organization"],
+    "Up to here everything wanted was read and counted against the API at one age at least, as a Unix time. The organization's worst stream.",
+);
+pub const VERIFIED_UNTIL: Metric = metric(
+    "jumpstream_verified_until_timestamp_seconds",
+    Gauge,
+    &["organization"],
+    "Up to here everything wanted was read again at its last age and compared event by event, or can't be proven any more, as a Unix time. The organization's worst stream.",
+);
+pub const MISSING: Metric = metric(
+    "jumpstream_missing_events",
+    Gauge,
+    &["organization"],
+    "Events known to exist that were not delivered: the API counts them and does not show them.",
+);
+pub const RETENTION_LEFT: Metric = metric(
+    "jumpstream_retention_left_seconds",
+    Gauge,
+    &["organization"],
+    "Seconds until the API forgets the oldest wanted time that has not been read. The organization's worst stream.",
+);
 pub const STREAM_DEGRADED: Metric = metric(
     "jumpstream_stream_degraded",
     Gauge,
@@ -123,7 +147,7 @@ pub const START_TIME: Metric =
     metric("process_start_time_seconds", Gauge, &[], "When the process started, in seconds since 1970.");
 
 /// All of them, in the page's order.
-pub const TABLE: [&Metric; 18] = [
+pub const TABLE: [&Metric; 22] = [
     &SOURCE_REQUESTS,
     &SOURCE_EVENTS,
     &DUPLICATES,
@@ -132,6 +156,10 @@ pub const TABLE: [&Metric; 18] = [
     &LAG,
     &NEWEST_EVENT,
     &GAP,
+    &COUNTED_UNTIL,
+    &VERIFIED_UNTIL,
+    &MISSING,
+    &RETENTION_LEFT,
     &STREAM_DEGRADED,
     &LATENESS,
     &COMMIT_DURATION,

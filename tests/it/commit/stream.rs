@@ -11,7 +11,7 @@ use jumpstream::clock::{self, Time};
 use jumpstream::emulator::{self, Emulator, Kind, Truth};
 use jumpstream::event::Event;
 use jumpstream::ledger::StreamKey;
-use jumpstream::plan::Settings;
+use jumpstream::plan::{Ages, Settings};
 use jumpstream::record::Record;
 use jumpstream::sink::{self, Refused, Sink};
 use jumpstream::source::{Base, Client, KeySource, Options};
@@ -63,7 +63,7 @@ fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, pag
         key: StreamKey { organization, service: "all".to_owned() },
         client: Client::new(options).unwrap(),
         names_organization: false,
-        settings: Settings { interval: Duration::from_secs(1), page_size },
+        settings: Settings { interval: Duration::from_secs(1), page_size, ages: Ages::default(), retention: None },
         start: Arc::new(|now| now - Duration::from_secs(2 * 3_600)),
         route: Arc::new(route(world, 1, true, false)),
         telemetry,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::commit::{self, Batch, Transactional};
 use jumpstream::event::Event;
-use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, StreamKey};
+use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, Standing, StreamKey};
 use jumpstream::record::{DeadLetter, Delivery, Reason, Record};
 use jumpstream::sink::{self, DeadLetters, Refused, Sink};
 use jumpstream::store::{self, Store};
@@ -343,6 +344,8 @@ pub fn checkpoint(events: &[u64]) -> Checkpoint {
         start: Time::default(),
         edge: None,
         coverage: Coverage::default(),
+        standing: Standing::default(),
+        oldest_shown: Duration::ZERO,
         delivered: BTreeMap::from([(1, events.to_vec())]),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),

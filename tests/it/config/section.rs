@@ -1,5 +1,7 @@
 //! What each section refuses for reasons of its own.
 
+use std::time::Duration;
+
 use jumpstream::config::{Config, Environment, Sasl, Sink};
 
 use super::{KAFKA, account, check, kafka, only_account, parse, with};
@@ -220,4 +222,24 @@ fn a_topic_may_be_a_template_that_leads_nowhere_forbidden() {
     check(&state("jumpstream.{service}"), "events may go to this topic too", "choose another");
     check(&state("jumpstream.ledger"), "events may go to this topic too", "choose another");
     assert!(parse(&state("jumpcloud.{service}")).is_ok());
+}
+
+#[test]
+fn ages_are_whole_minutes_that_ascend() {
+    let verify = |text: &str| with("", "type: stdout", &format!("verify: {text}"));
+    let config = parse(&verify("{after: [2m, 1h, 8d], retention: 90d}")).unwrap_or_else(|faults| panic!("{faults}"));
+    let ages = [120, 3_600, 8 * 86_400].map(Duration::from_secs);
+    assert_eq!(
+        (&config.verify.after[..], config.verify.retention),
+        (&ages[..], Some(Duration::from_secs(90 * 86_400)))
+    );
+    for (text, problem) in [
+        ("{after: []}", "no age at all"),
+        ("{after: [1h, 2m]}", "ages that don't ascend"),
+        ("{after: [90s]}", "expected an age of whole minutes, 1m to 30d, found `90s`"),
+        ("{after: [2m, 31d]}", "found `31d`"),
+        ("{after: [2m, soon]}", "found `soon`"),
+    ] {
+        check(&verify(text), problem, "write it as in `after:");
+    }
 }

@@ -17,6 +17,7 @@ use jumpstream::store::kafka::format::{Entry, Key, Layout, Owner as OwnerEntry};
 
 use super::broker::{Broker, Content, DATA, LEDGER, Reply, Request};
 use super::world::{Fault, Held};
+use crate::ledger::settle;
 
 /// What the world lets an owner see and do in one step.
 pub struct Turn<'w> {
@@ -415,7 +416,7 @@ impl Work {
             self.ledger.cover(from..now);
             self.ledger.advance_edge(now);
         }
-        self.ledger.forget_settled(now);
+        settle(&mut self.ledger, now);
         let before = self.book.live().last();
         let checkpoint = self.ledger.checkpoint_with(&self.book.due(now));
         let mut entries = self.book.entries(&checkpoint, now);

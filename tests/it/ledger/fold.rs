@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Fingerprint, Hour, LAST_AGE, Ledger, Minute, hour_of};
+use jumpstream::ledger::{Checkpoint, Fingerprint, Hour, Ledger, Minute, hour_of};
 use jumpstream::record::Delivery;
 use proptest::prelude::*;
 
-use super::{KEY, at, event, parse};
+use super::{KEY, LAST_AGE, at, event, parse, settle};
 
 /// Something that happens to a ledger; times in half minutes after its start.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ fn apply(ledger: &mut Ledger, change: &Change) {
         Change::Reopen(from) => ledger.reopen(time(from)),
         Change::CutBack(now) => ledger.cut_back(time(now)),
         Change::Start(earlier) => ledger.move_start(time(0) - Duration::from_secs(30) * earlier),
-        Change::Forget(now) => ledger.forget_settled(time(now) + LAST_AGE),
+        Change::Forget(now) => settle(ledger, time(now) + LAST_AGE),
         Change::Checkpoint => {}
     }
 }

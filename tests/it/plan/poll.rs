@@ -227,9 +227,9 @@ fn slow_polls_starve_no_gap_and_slow_windows_no_poll() {
                 desk.now = desk.now + INTERVAL * 2;
                 // Nothing is few enough to be one window.
                 let hours = (0..30).map(|hour| (noon() - minutes(60 * hour), 1_000)).collect::<Vec<_>>();
-                desk.plan.interval_read(&hours);
+                desk.plan.interval_read(&mut desk.ledger, &hours);
             }
-            Ask::Wait { .. } => break,
+            Ask::Count { .. } | Ask::Wait { .. } => break,
         }
     }
     assert!(polls >= 20 && windows >= 10, "{polls} polls, {windows} windows");
@@ -281,7 +281,7 @@ fn where_all_traces_are_forgotten_the_end_of_the_last_hour_counts() {
     desk.admit_to_ledger(1, noon() - day * 20).unwrap();
     desk.ledger.cover(noon() - day * 30..noon() + day * 9);
     desk.ledger.advance_edge(noon() + day * 9);
-    desk.ledger.forget_settled(noon());
+    crate::ledger::settle(&mut desk.ledger, noon());
     assert_eq!(desk.ledger.fingerprints(), 0);
     desk.plan.check_edge(&mut desk.ledger, noon());
     assert_eq!(desk.ledger.edge(), Some(noon() - day * 20 + minutes(60)));

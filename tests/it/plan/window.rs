@@ -114,7 +114,7 @@ fn read_without_cursors(desk: &mut Desk, full: &[Time]) -> u32 {
                 desk.end(if shown { PAGE } else { 0 });
             }
             Ask::Interval { .. } => desk.plan.interval_refused(),
-            Ask::Wait { .. } => return requests,
+            Ask::Count { .. } | Ask::Wait { .. } => return requests,
         }
     }
     panic!("it reads for ever: {:?}", desk.plan);
@@ -162,7 +162,7 @@ fn read_around(desk: &mut Desk, poison: Range<Time>, mut fails: impl FnMut(&mut 
             Ask::Page(ask) if ask.from < poison.end && poison.start < ask.to.unwrap() => fails(desk),
             Ask::Page(_) => desk.end(0),
             Ask::Interval { .. } => desk.plan.interval_refused(),
-            Ask::Wait { .. } => return requests,
+            Ask::Count { .. } | Ask::Wait { .. } => return requests,
         }
     }
     panic!("it reads for ever: {:?}", desk.plan);
@@ -203,7 +203,7 @@ fn what_is_refused_stays_a_gap_and_older_time_goes_on() {
             buckets.push((bucket, 40));
             bucket = bucket + unit.length();
         }
-        desk.plan.interval_read(&buckets);
+        desk.plan.interval_read(&mut desk.ledger, &buckets);
     }
     read_around(&mut desk, refused.clone(), |desk| desk.plan.read_refused(desk.now));
     let gaps = desk.ledger.gaps();

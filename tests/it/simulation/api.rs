@@ -15,6 +15,8 @@ pub struct Held {
     pub event: Event,
     pub time: Time,
     pub visible_at: Time,
+    /// When the API removes it.
+    pub gone_at: Time,
     /// Breaks ties within a millisecond; no two share it.
     opaque: u64,
     /// Which event it is; a stored duplicate shares it.
@@ -40,6 +42,33 @@ pub struct Manner {
     pub faults: u64,
     /// For a while every `Date` is off by so many seconds, days of them; restarts come meanwhile too.
     pub spells: Vec<(Range<Time>, i64)>,
+    /// While the licence has lapsed nothing is shown, and nothing counted.
+    pub lapses: Vec<Range<Time>>,
+    /// Counts given then are off by so much.
+    pub lies: Vec<(Range<Time>, i64)>,
+    /// What is older is not shown.
+    pub retention: Duration,
+}
+
+impl Manner {
+    /// An API that does as its documents say.
+    pub fn faithful() -> Manner {
+        Manner {
+            end_inclusive: false,
+            limit_header: true,
+            cursors: Cursors::Given,
+            intervals: true,
+            refresh: Duration::ZERO,
+            date_error: 0,
+            wall_error: 0,
+            outliers: 0,
+            faults: 0,
+            spells: Vec::new(),
+            lapses: Vec::new(),
+            lies: Vec::new(),
+            retention: Duration::MAX,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +130,7 @@ impl Api {
             .filter(|place| {
                 let held = &self.held[*place];
                 let before_end = ask.to.is_none_or(|to| held.time < to || self.manner.end_inclusive && held.time == to);
-                held.visible_at <= seen
+                self.shows(held, seen)
                     && held.time >= ask.from
                     && before_end
                     && after.is_none_or(|after| (held.time.as_millis(), held.opaque) > after)
@@ -125,7 +154,7 @@ impl Api {
         self.requests += 1;
         self.manner.intervals.then(|| {
             let mut buckets: Vec<(Time, u64)> = Vec::new();
-            for held in self.held.iter().filter(|held| held.visible_at <= now && from <= held.time && held.time < to) {
+            for held in self.held.iter().filter(|held| self.shows(held, now) && from <= held.time && held.time < to) {
                 let start = held.time.floor(unit.length());
                 match buckets.last_mut() {
                     Some((last, events)) if *last == start => *events += 1,
@@ -136,7 +165,29 @@ impl Api {
         })
     }
 
-    fn fails(&self, rng: &mut Rng) -> bool {
+    /// How many there are.
+    pub fn count(&mut self, from: Time, to: Time, now: Time) -> u64 {
+        self.requests += 1;
+        let first = self.held.partition_point(|held| held.time.as_millis() < from.as_millis());
+        let counts = |held: &&Held| {
+            held.time >= from
+                && (held.time < to || self.manner.end_inclusive && held.time == to)
+                && self.shows(held, now)
+        };
+        let near = self.held[first..].iter().take_while(|held| held.time.as_millis() <= to.as_millis());
+        let counted = near.filter(counts).count() as i64;
+        let lie = self.manner.lies.iter().find(|(when, _)| when.contains(&now)).map_or(0, |(_, lie)| *lie);
+        counted.saturating_add(lie).max(0) as u64
+    }
+
+    /// Whether the API shows it at `now`.
+    pub fn shows(&self, held: &Held, now: Time) -> bool {
+        let Manner { lapses, retention, .. } = &self.manner;
+        let kept = *retention == Duration::MAX || held.time > now - *retention;
+        held.visible_at <= now && now < held.gone_at && kept && !lapses.iter().any(|lapse| lapse.contains(&now))
+    }
+
+    pub fn fails(&self, rng: &mut Rng) -> bool {
         self.manner.faults > 0 && rng.u64(..self.manner.faults) == 0
     }
 }
@@ -154,7 +205,14 @@ pub fn hold(number: usize, time: Time, visible_at: Time, rng: &mut Rng) -> Held 
     };
     let json = format!(r#"{{"id":"{id}","timestamp":"{time}","n":{number},"geoip":{{"x":{}}}}}"#, rng.u8(..));
     let event = Event::parse(Bytes::from(json)).expect("an object");
-    Held { event, time, visible_at, opaque: (rng.u64(..1_000_000) << 16) | (number as u64 * 2), number }
+    Held {
+        event,
+        time,
+        visible_at,
+        gone_at: Time::MAX,
+        opaque: (rng.u64(..1_000_000) << 16) | (number as u64 * 2),
+        number,
+    }
 }
 
 /// The same event, stored once more.

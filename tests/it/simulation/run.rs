@@ -8,7 +8,7 @@ use fastrand::Rng;
 use jumpstream::clock::{ServerClock, Time};
 use jumpstream::ledger::{Checkpoint, FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Ask, PageAsk, Plan, Settings, Taken};
 
 use super::api::{self, Answer, Api, Cursors, Manner};
 use super::minutes;
@@ -133,9 +133,12 @@ impl Run {
             outliers: if wall_error != 0 || rng.bool() { 0 } else { rng.u64(4..20) },
             faults: if rng.bool() { 0 } else { rng.u64(5..50) },
             spells: if (date_error, wall_error) == (0, 0) { spells(began, &mut rng) } else { Vec::new() },
+            ..Manner::faithful()
         };
         let page_size = if cursors == Cursors::Given { rng.u32(1..40) } else { rng.u32(30..60) };
-        let settings = Settings { interval: Duration::from_secs(rng.u64(5..40)), page_size };
+        // What is found by comparing again, another simulation shows.
+        let (ages, retention) = (Ages::of([]), None);
+        let settings = Settings { interval: Duration::from_secs(rng.u64(5..40)), page_size, ages, retention };
         let start = began - Duration::from_secs(*rng.choice(&[0, 60, 3_600, 86_400]).expect("one"));
         let held = populate(start, began, &manner, &mut rng);
         Run {
@@ -165,7 +168,7 @@ impl Run {
             Some(stored) => Ledger::open(stored.clone()),
             None => Ledger::begin(FingerprintKey([7; 16]), self.server_time(&mut clock), self.start),
         };
-        let mut plan = Plan::new(self.settings);
+        let mut plan = Plan::new(self.settings.clone());
         let mut batch = Batch::default();
         // When the read under way was begun: a window's, and a poll's between its pages.
         let mut asked_at = [self.now; 2];
@@ -196,10 +199,11 @@ impl Run {
                 Ask::Interval { range, unit } => {
                     self.now = self.now + self.latency();
                     match self.api.interval(range.start, range.end, unit, self.now) {
-                        Some(buckets) => plan.interval_read(&buckets),
+                        Some(buckets) => plan.interval_read(&mut ledger, &buckets),
                         None => plan.interval_refused(),
                     }
                 }
+                Ask::Count { .. } => unreachable!("nothing is compared again"),
                 Ask::Page(ask) => {
                     if ask.cursor.is_none() {
                         asked_at[usize::from(plan.is_polling())] = self.now;
@@ -273,7 +277,7 @@ impl Run {
         }
         if !plan.is_polling() || self.rng.bool() {
             let passed = clock.surely_passed(self.uptime(), self.wall()).min(ledger.edge());
-            passed.inspect(|passed| ledger.forget_settled(*passed));
+            passed.inspect(|passed| ledger.forget_settled(*passed, *passed));
             batch.checkpoint = Some(ledger.checkpoint());
             let full = std::mem::take(batch);
             return self.submit(full).then_some(true);

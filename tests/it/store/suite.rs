@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, StreamKey};
+use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, Mark, Standing, StreamKey};
 use jumpstream::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -23,12 +23,22 @@ pub(super) fn checkpoint(number: i64) -> Checkpoint {
         start: time(0),
         edge: Some(time(1_000 + number)),
         coverage: Coverage::of([time(0)..time(10), time(20)..time(1_000 + number)]),
+        standing: Standing::of([(time(0)..time(10), Mark::Verified), (time(30)..time(40), unsettled(number as u64))]),
+        oldest_shown: Duration::from_secs(number as u64),
         delivered: BTreeMap::from([(number / 7, vec![number as u64, u64::MAX]), (3, vec![(number as u64) << 32])]),
-        hours: BTreeMap::from([(number / 20, HourTotal { events: number as u64, digest: Digest([number as u8; 32]) })]),
+        hours: BTreeMap::from([(number / 20, total(number as u64, number as u8))]),
         forgotten: Vec::new(),
         dropped: Vec::new(),
         whole: BTreeMap::new(),
     }
+}
+
+fn unsettled(missing: u64) -> Mark {
+    Mark::Unsettled { age: Duration::from_secs(60), missing }
+}
+
+fn total(number: u64, digest: u8) -> HourTotal {
+    HourTotal { events: number, shown: number + 1, late: number / 2, digest: Digest([digest; 32]) }
 }
 
 /// What a store must give back after these were saved.
@@ -49,26 +59,38 @@ pub(super) fn folded(saved: &[Checkpoint]) -> Option<Checkpoint> {
 fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     let range = |end: i64| (0..end, 0..end).prop_map(|(from, length)| from..from + length);
     let delivered = prop::collection::btree_map(-3..12i64, prop::collection::vec(0..40u64, 0..6), 0..6);
-    let total =
-        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(events, digest)| HourTotal { events, digest: Digest(digest) });
+    let total = (any::<[u64; 3]>(), any::<[u8; 32]>()).prop_map(|([events, shown, late], digest)| HourTotal {
+        events,
+        shown,
+        late,
+        digest: Digest(digest),
+    });
+    let mark = prop_oneof![Just(Mark::Verified), Just(Mark::Unprovable), any::<u64>().prop_map(unsettled)];
+    let standing = prop::collection::vec((range(1_000), mark), 0..4);
     (
         (any::<[u8; 16]>(), any::<i64>(), any::<i64>(), any::<Option<i64>>()),
-        prop::collection::vec(range(1_000), 0..5),
+        (prop::collection::vec(range(1_000), 0..5), standing, any::<u32>()),
         delivered,
         prop::collection::btree_map(-2..6i64, total, 0..4),
         (prop::collection::vec(range(12), 0..2), prop::collection::vec(-2..6i64, 0..2)),
     )
-        .prop_map(|((key, first_run, start, edge), coverage, delivered, hours, (forgotten, dropped))| Checkpoint {
-            key: FingerprintKey(key),
-            first_run: Time::from_nanos(first_run),
-            start: Time::from_nanos(start),
-            edge: edge.map(Time::from_nanos),
-            coverage: Coverage::of(coverage.into_iter().map(|r| Time::from_secs(r.start)..Time::from_secs(r.end))),
-            delivered,
-            hours,
-            forgotten,
-            dropped,
-            whole: BTreeMap::new(),
+        .prop_map(|(head, (coverage, standing, oldest), delivered, hours, (forgotten, dropped))| {
+            let (key, first_run, start, edge) = head;
+            let seconds = |range: std::ops::Range<i64>| Time::from_secs(range.start)..Time::from_secs(range.end);
+            Checkpoint {
+                key: FingerprintKey(key),
+                first_run: Time::from_nanos(first_run),
+                start: Time::from_nanos(start),
+                edge: edge.map(Time::from_nanos),
+                coverage: Coverage::of(coverage.into_iter().map(seconds)),
+                standing: Standing::of(standing.into_iter().map(|(range, mark)| (seconds(range), mark))),
+                oldest_shown: Duration::from_secs(oldest.into()),
+                delivered,
+                hours,
+                forgotten,
+                dropped,
+                whole: BTreeMap::new(),
+            }
         })
 }
 

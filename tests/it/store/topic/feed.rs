@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Digest, HourTotal, LAST_AGE, Minute, UNTIMED, hour_of, minutes_of};
+use jumpstream::ledger::{Checkpoint, Digest, HourTotal, Minute, UNTIMED, hour_of, minutes_of};
 use jumpstream::store::kafka::book::Book;
 use jumpstream::store::kafka::format::Entry;
 
 use super::{quiet, stream};
+use crate::ledger::LAST_AGE;
 
 pub struct Feed {
     pub book: Book,
@@ -39,7 +40,7 @@ impl Feed {
         for (minute, count) in kept() {
             *self.minutes.entry(*minute).or_default() += count;
         }
-        let total = HourTotal { events: 40_000, digest: Digest([1; 32]) };
+        let total = HourTotal { events: 40_000, shown: 40_400, late: 400, digest: Digest([1; 32]) };
         let whole = |hour| self.minutes.range(minutes_of(hour)).map(|(minute, count)| (*minute, vec![0; *count]));
         let checkpoint = Checkpoint {
             delivered: kept().map(|(minute, count)| (*minute, vec![0; *count])).collect(),

@@ -1,12 +1,15 @@
 //! Entries as bytes: what is written is read, what is damaged is named, and no bytes make reading panic.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fastrand::Rng;
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, StreamKey, UNTIMED, hour_of};
+use jumpstream::ledger::{
+    Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED, hour_of,
+};
 use jumpstream::store::kafka::format::{
-    Delivered, Error, Key, Layout, Owner, PART_BYTES, Part, decode_commit, encode_commit, encode_hour,
+    Delivered, Error, Key, Layout, Owner, PART_BYTES, Part, WRITTEN, decode_commit, encode_commit, encode_hour,
 };
 
 use crate::random;
@@ -26,7 +29,24 @@ fn any_minutes(rng: &mut Rng, base: i64) -> Delivered {
 }
 
 fn any_total(rng: &mut Rng) -> HourTotal {
-    HourTotal { events: rng.u64(..), digest: Digest(std::array::from_fn(|_| rng.u8(..))) }
+    let [events, shown, late] = std::array::from_fn(|_| rng.u64(..));
+    HourTotal { events, shown, late, digest: Digest(std::array::from_fn(|_| rng.u8(..))) }
+}
+
+fn any_standing(rng: &mut Rng) -> Standing {
+    let range = |rng: &mut Rng| {
+        let from = any_number(rng).min(i64::MAX - 1);
+        Time::from_nanos(from)..Time::from_nanos(from.saturating_add(rng.i64(1..1_000_000_000_000)))
+    };
+    let mark = |rng: &mut Rng| match rng.u8(..6) {
+        0 => Mark::Counted { age: Duration::from_secs(rng.u64(..)) },
+        1 => Mark::Unsettled { age: Duration::from_secs(rng.u64(..)), missing: rng.u64(..) },
+        2 => Mark::Doubted { tries: rng.u8(..), unseen: rng.u64(..), again: Time::from_nanos(any_number(rng)) },
+        3 => Mark::Verified,
+        4 => Mark::Gone { events: rng.u64(..) },
+        _ => Mark::Unprovable,
+    };
+    Standing::of((0..rng.u8(..6)).map(|_| (range(rng), mark(rng))))
 }
 
 fn any_commit(rng: &mut Rng) -> Checkpoint {
@@ -45,6 +65,8 @@ fn any_commit(rng: &mut Rng) -> Checkpoint {
                 Time::from_nanos(*from)..Time::from_nanos(from.saturating_add(rng.i64(1..1_000_000_000_000)))
             }),
         ),
+        standing: any_standing(rng),
+        oldest_shown: Duration::from_secs(rng.u64(..)),
         hours: delivered.keys().map(|minute| (hour_of(*minute), any_total(rng))).collect(),
         delivered,
         forgotten: Vec::new(),
@@ -77,7 +99,7 @@ fn what_is_written_is_read() {
         let expected = Part { as_of: seed, parts: 1, total, minutes: whole };
         assert_eq!(parts.iter().map(|part| Part::decode(500_000, part)).collect::<Vec<_>>(), [Ok(expected)]);
         let layout = Layout { partitions: rng.u32(..), hash: rng.u8(..) };
-        assert_eq!(Layout::decode(&layout.entry().value.unwrap()), Ok((1, layout)));
+        assert_eq!(Layout::decode(&layout.entry().value.unwrap()), Ok((WRITTEN, layout)));
         let owner = Owner { token: [seed as u8; 16], name: "pod-é".into() };
         assert_eq!(Owner::decode(&owner.entry().value.unwrap()), Ok(owner));
     }
@@ -86,7 +108,7 @@ fn what_is_written_is_read() {
 #[test]
 fn a_large_hour_is_cut_into_parts() {
     let minutes: Delivered = (0..60).map(|minute| (60 * 7 + minute, vec![minute as u64; 3_000])).collect();
-    let total = HourTotal { events: 180_000, digest: Digest([9; 32]) };
+    let total = HourTotal { events: 180_000, digest: Digest([9; 32]), ..HourTotal::default() };
     let parts = encode_hour(&minutes, Some(&total), 5);
     assert_eq!(parts.len(), 6);
     let mut found = Delivered::new();
@@ -117,6 +139,10 @@ fn read_all(bytes: &[u8]) -> usize {
     if let Ok(key) = Key::decode(bytes) {
         assert_eq!(key.encode(), bytes);
         read += 1;
+    }
+    // What an older release wrote is written anew.
+    if bytes.first() != Some(&WRITTEN) {
+        return read;
     }
     if let Ok(commit) = decode_commit(bytes) {
         assert_eq!(encode_commit(&commit, |_| false), bytes);
@@ -183,8 +209,8 @@ fn damage_names_its_place() {
     let (mut longer, mut later) = (commit.clone(), commit);
     longer.push(0);
     assert!(decode_commit(&longer).unwrap_err().to_string().starts_with("bytes behind the end"));
-    later[0] = 2;
-    assert_eq!(decode_commit(&later).unwrap_err().to_string(), "format 2 is newer than this release, which knows 1");
+    later[0] = 3;
+    assert_eq!(decode_commit(&later).unwrap_err().to_string(), "format 3 is newer than this release, which knows 2");
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! The plan's requests for verification: [`verify`](super::verify) says what, this reads it.
+
+use super::read::{PageEnd, Read, Reading, Standing};
+use super::verify::Step;
+use super::{Ask, Asked, Plan, Unit};
+use crate::clock::Time;
+use crate::ledger::Ledger;
+
+/// A read that fails so often in a row is given up.
+const TRIES: u32 = 5;
+
+impl Plan {
+    pub(super) fn next_check(&mut self, ledger: &mut Ledger, now: Time) -> Option<Ask> {
+        if self.check.is_none() || self.verify.is_resting(now) {
+            match self.verify.next(ledger, now)? {
+                Step::Count(range) => {
+                    self.asked = Asked::Check;
+                    return Some(Ask::Count { range });
+                }
+                Step::Minutes(range) => {
+                    self.asked = Asked::Check;
+                    return Some(Ask::Interval { range, unit: Unit::Minute });
+                }
+                Step::Read { range, reading } => self.check = Some(Read::new(reading, range.start, Some(range.end))),
+            }
+        }
+        self.asked = Asked::Check;
+        let read = self.check.as_mut()?;
+        Some(Ask::Page(read.ask(self.settings.page_size)))
+    }
+
+    /// The answer to [`Ask::Count`].
+    pub fn count_read(&mut self, ledger: &mut Ledger, events: u64, now: Time) {
+        self.verify.counted(ledger, events, now);
+    }
+
+    pub(super) fn check_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
+        let Some(mut read) = self.check.take() else { return };
+        let standing = read.page_read(end, ledger, now);
+        let mut conclude = |read: &mut Read, to: Time| {
+            let range = read.from..to;
+            let shown = read.shown(&range, ledger);
+            self.verify.range_read(ledger, range, shown, now);
+        };
+        match standing {
+            Standing::Goes => {
+                if let Some(minute) = read.long_behind().filter(|_| read.reading == Reading::Compare) {
+                    conclude(&mut read, minute);
+                    read.begin_at(minute);
+                }
+                self.check = Some(read);
+            }
+            Standing::Ended => {
+                let to = read.range(now).end;
+                conclude(&mut read, to);
+                self.verify.read_ended();
+            }
+            Standing::Unpageable => self.verify.unreadable(ledger, read.range(now), now),
+        }
+    }
+
+    /// A request of verification failed; `for_good` where the same would fail again.
+    pub fn check_failed(&mut self, ledger: &mut Ledger, now: Time, for_good: bool) {
+        self.verify.failed(now);
+        if for_good || self.verify.failures() >= TRIES {
+            match self.check.take() {
+                Some(read) => self.verify.unreadable(ledger, read.range(now), now),
+                None => self.verify.clear(),
+            }
+        }
+    }
+
+    pub(super) fn give_up_check(&mut self) {
+        self.check = None;
+        self.verify.clear();
+    }
+
+    /// How far back the API can be asked, as far as is known.
+    pub fn retention(&self, ledger: &Ledger) -> std::time::Duration {
+        self.verify.retention(ledger)
+    }
+
+    /// Whether the request asked last is verification's.
+    pub fn is_checking(&self) -> bool {
+        self.asked == Asked::Check
+    }
+
+    /// Whether nothing is left to be compared with the API that is due by now.
+    pub fn has_settled(&self, ledger: &Ledger, now: Time) -> bool {
+        !self.verify.owes(ledger, now)
+    }
+}

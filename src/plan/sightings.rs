@@ -1,0 +1,93 @@
+//! What one read has shown: how many records of each event, minute by minute.
+//!
+//! A page counts once it has come to its end: of one that is cut and asked for again nothing is counted twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
+use std::ops::Range;
+
+use crate::clock::Time;
+use crate::ledger::minutes::{AsIs, further};
+use crate::ledger::{Fingerprint, Ledger, Minute, minute_of};
+
+/// Records by event.
+type Records = HashMap<Fingerprint, u64, BuildHasherDefault<AsIs>>;
+
+/// What a read has shown.
+#[derive(Debug, Default)]
+pub struct Sightings {
+    /// Of the page under way.
+    page: Vec<(Minute, Fingerprint)>,
+    page_untimed: u64,
+    minutes: BTreeMap<Minute, Records>,
+    /// Records without a readable time, and what is no event to us.
+    untimed: u64,
+}
+
+impl Sightings {
+    pub fn saw(&mut self, minute: Minute, fingerprint: Fingerprint) {
+        self.page.push((minute, fingerprint));
+    }
+
+    pub fn saw_untimed(&mut self) {
+        self.page_untimed += 1;
+    }
+
+    /// A page begins, whatever became of the one before.
+    pub fn begin_page(&mut self) {
+        self.page.clear();
+        self.page_untimed = 0;
+    }
+
+    /// The page came to its end; of an event that the read has shown several times the ledger hears how often.
+    pub fn end_page(&mut self, ledger: &mut Ledger) {
+        for of_minute in self.page.chunk_by(|one, next| one.0 == next.0) {
+            let minute = of_minute[0].0;
+            let records = self.minutes.entry(minute).or_default();
+            for (_, fingerprint) in of_minute {
+                let count = records.entry(*fingerprint).or_default();
+                *count += 1;
+                if *count > 1 {
+                    ledger.saw_further(minute, *fingerprint, *count - 1);
+                }
+            }
+        }
+        self.page.clear();
+        self.untimed += std::mem::take(&mut self.page_untimed);
+    }
+
+    /// Takes out what was shown of `range`, with what has no time: how many records, and how many of the delivered events
+    /// that the ledger has of it were not among them.
+    pub fn take(&mut self, range: &Range<Time>, ledger: &Ledger) -> Shown {
+        let minutes = minute_of(range.start)..minute_of(range.end.ceil(MINUTE));
+        let mut left = self.minutes.split_off(&minutes.end);
+        std::mem::swap(&mut left, &mut self.minutes);
+        let records = left.range(minutes.clone()).flat_map(|(_, records)| records.values()).sum::<u64>();
+        let held = ledger.held(minutes);
+        let unseen = held.iter().map(|(minute, held)| unseen(held, left.get(minute))).sum();
+        Shown { records: records + std::mem::take(&mut self.untimed), unseen }
+    }
+}
+
+const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What a read showed of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Records, repeats included.
+    pub records: u64,
+    /// Events that had been delivered and were not shown.
+    pub unseen: u64,
+}
+
+/// Of what is held of a minute, ascending, how many events were not shown. What stands for further records of an event
+/// that was shown is no event.
+fn unseen(held: &[Fingerprint], shown: Option<&Records>) -> u64 {
+    let Some(shown) = shown else { return held.len() as u64 };
+    let mut unseen = held.iter().filter(|fingerprint| !shown.contains_key(fingerprint)).count();
+    for fingerprint in shown.keys() {
+        let of_it = (1..).take_while(|number| held.binary_search(&further(*fingerprint, *number)).is_ok());
+        unseen -= of_it.filter(|number| !shown.contains_key(&further(*fingerprint, *number))).count();
+    }
+    unseen as u64
+}

@@ -1,0 +1,377 @@
+//! Verification: comparing what was read with the API again, and settling what differs by reading it.
+//!
+//! What is due is counted. Where the count is not what the API has shown us, the range is read again: whole where it
+//! fits a page, else the minutes that `/events/interval` says differ, else halves of it. At the last age everything is
+//! read once more and compared event by event. A window that was first read after its last age is counted at once.
+//!
+//! # Invariants
+//! Pure. Nothing loops: each range is asked about once for each age, and what a read does not settle stays
+//! [`Mark::Unsettled`] until the next one. A range is [`Mark::Verified`] only where nothing that was delivered was missing
+//! from what the API showed. Nothing here is stored but marks: after a crash what had none is due again.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::ledger::{Ledger, Mark, Minute, instant, minute_of};
+use crate::plan::boundary::Boundary;
+use crate::plan::due::Ages;
+use crate::plan::read::Reading;
+use crate::plan::sightings::Shown;
+
+/// The API keeps events at least so long (insights-api §1.11), until it shows older ones.
+pub const RETENTION: Duration = Duration::from_secs(15 * 86_400);
+/// What was not shown at the last age is read so often in all, each time this much later.
+const TRIES: u8 = 3;
+const TRY_AGAIN: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long verification rests after a failed request, at least and at most.
+const REST: Range<Duration> = Duration::from_secs(5)..Duration::from_secs(300);
+
+/// What to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Count(Range<Time>),
+    /// How many events each minute holds.
+    Minutes(Range<Time>),
+    Read {
+        range: Range<Time>,
+        reading: Reading,
+    },
+}
+
+/// A range to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Piece {
+    range: Range<Time>,
+    task: Task,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Is as much counted as was shown?
+    Count { age: Duration },
+    /// Too much for a page was counted, so which minutes differ?
+    Locate { age: Duration, counted: u64 },
+    /// So much was counted: does a read show it?
+    Settle { age: Duration, counted: u64 },
+    /// The last age's read, after so many of them.
+    Compare { tries: u8 },
+    /// A window first read after its last age showed so many records: is that what is counted?
+    Confirm { shown: u64 },
+    /// Does a range that ends with this event's millisecond include it?
+    Probe,
+}
+
+/// One stream's verification.
+#[derive(Debug)]
+pub struct Verify {
+    ages: Ages,
+    /// Configured; else learned.
+    retention: Option<Duration>,
+    /// Events of a page.
+    page: u64,
+    boundary: Boundary,
+    /// What is still to be looked at, the next one last.
+    work: Vec<Piece>,
+    asked: Option<Piece>,
+    /// After counting it is reading's turn.
+    counted_last: bool,
+    resting_until: Time,
+    failures: u32,
+    /// [`Ledger::oldest_shown`] when unprovable time was last looked through.
+    looked_through: Duration,
+}
+
+impl Verify {
+    pub fn new(ages: Ages, retention: Option<Duration>, page_size: u32) -> Verify {
+        Verify {
+            ages,
+            retention,
+            page: u64::from(page_size),
+            boundary: Boundary::default(),
+            work: Vec::new(),
+            asked: None,
+            counted_last: false,
+            resting_until: Time::MIN,
+            failures: 0,
+            looked_through: Duration::ZERO,
+        }
+    }
+
+    pub fn ages(&self) -> &Ages {
+        &self.ages
+    }
+
+    pub fn boundary(&mut self) -> &mut Boundary {
+        &mut self.boundary
+    }
+
+    /// How far back the API can be asked, as far as is known.
+    pub fn retention(&self, ledger: &Ledger) -> Duration {
+        self.retention.unwrap_or_else(|| RETENTION.max(ledger.oldest_shown()))
+    }
+
+    /// What is asked next; none where nothing is due or a failure is rested from.
+    pub fn next(&mut self, ledger: &mut Ledger, now: Time) -> Option<Step> {
+        if self.is_resting(now) {
+            return None;
+        }
+        if self.asked.is_none() {
+            self.asked = Some(match self.work.pop() {
+                Some(piece) => piece,
+                None => self.due(ledger, now)?,
+            });
+        }
+        let Piece { range, task } = self.asked.clone()?;
+        Some(match task {
+            Task::Count { .. } | Task::Confirm { .. } => Step::Count(self.boundary.bounded(range)),
+            Task::Probe => Step::Count(range),
+            Task::Locate { .. } => Step::Minutes(range),
+            Task::Settle { .. } => Step::Read { range, reading: Reading::Settle },
+            Task::Compare { .. } => Step::Read { range, reading: Reading::Compare },
+        })
+    }
+
+    /// Whether anything is due, or under way.
+    pub fn owes(&self, ledger: &Ledger, now: Time) -> bool {
+        self.asked.is_some()
+            || !self.work.is_empty()
+            || ledger.has_shown_any()
+                && (self.ages.due_to_count(ledger, now).is_some() || self.ages.due_to_read(ledger, now).is_some())
+    }
+
+    fn due(&mut self, ledger: &mut Ledger, now: Time) -> Option<Piece> {
+        // Silence from the start on may as well be a licence that was never there.
+        if !ledger.has_shown_any() {
+            return None;
+        }
+        self.mark_unprovable(ledger, now);
+        let count = |verify: &Verify, ledger: &Ledger| {
+            let (range, age) = verify.ages.due_to_count(ledger, now)?;
+            Some(Piece { range, task: Task::Count { age } })
+        };
+        let read = |verify: &Verify, ledger: &Ledger| {
+            let (range, tries) = verify.ages.due_to_read(ledger, now)?;
+            Some(Piece { range: verify.begin_of(range, ledger), task: Task::Compare { tries } })
+        };
+        let piece = if self.counted_last {
+            read(self, ledger).or_else(|| count(self, ledger))
+        } else {
+            count(self, ledger).or_else(|| read(self, ledger))
+        }?;
+        self.counted_last = matches!(piece.task, Task::Count { .. });
+        Some(piece)
+    }
+
+    /// What is older than the API is known to keep proves nothing by being empty, or by having lost some. Where the API
+    /// then shows older events, what held nothing is looked at after all.
+    fn mark_unprovable(&mut self, ledger: &mut Ledger, now: Time) {
+        let Some(last) = self.ages.last() else { return };
+        let horizon = now - self.retention(ledger);
+        if self.looked_through != ledger.oldest_shown() {
+            self.looked_through = ledger.oldest_shown();
+            let again = ledger.standing().parts(horizon..Time::MAX, |mark| mark == Some(Mark::Unprovable));
+            again.into_iter().for_each(|range| ledger.look_again(range));
+        }
+        let limit = minute_of(horizon.min(now - last));
+        for covered in ledger.coverage().within(&(ledger.start()..instant(limit))) {
+            for part in ledger.standing().parts(covered, |mark| mark.is_none_or(|mark| !mark.is_final())) {
+                ledger.mark(part, Mark::Unprovable);
+            }
+        }
+    }
+
+    /// A gap's window was read to its end and showed so many records: where it is older than the last age, no later look
+    /// would come, so it is counted at once. Minutes that were read in part come when they are whole.
+    pub fn window_read(&mut self, ledger: &Ledger, range: Range<Time>, shown: u64, now: Time) {
+        let whole = range.start == range.start.floor(MINUTE) || range.start == ledger.start();
+        let is_old = self.ages.last().is_some_and(|last| range.end <= now - last);
+        if is_old && whole && range.end == range.end.floor(MINUTE) {
+            self.work.push(Piece { range, task: Task::Confirm { shown } });
+        }
+    }
+
+    /// The answer to [`Step::Count`].
+    pub fn counted(&mut self, ledger: &mut Ledger, counted: u64, now: Time) {
+        self.failures = 0;
+        let Some(Piece { range, task }) = self.asked.take() else { return };
+        match task {
+            Task::Probe => self.boundary.probed(counted),
+            Task::Confirm { shown } if shown == counted => self.confirm(ledger, range, counted, now),
+            Task::Confirm { shown } => {
+                let piece = Piece { range: range.clone(), task: Task::Confirm { shown } };
+                if self.probe_first(piece, now).is_err() {
+                    // Its last age has passed, so it is compared event by event.
+                    self.work.push(Piece { range, task: Task::Compare { tries: 0 } });
+                }
+            }
+            Task::Count { age } => self.compare_count(ledger, range, age, counted, now),
+            Task::Locate { .. } | Task::Settle { .. } | Task::Compare { .. } => {}
+        }
+    }
+
+    fn confirm(&mut self, ledger: &mut Ledger, range: Range<Time>, counted: u64, now: Time) {
+        let horizon = now - self.retention(ledger);
+        let proves = counted > 0 || range.start >= horizon;
+        ledger.mark(range, if proves { Mark::Verified } else { Mark::Unprovable });
+    }
+
+    fn compare_count(&mut self, ledger: &mut Ledger, range: Range<Time>, age: Duration, counted: u64, now: Time) {
+        let unsettled = |mark: Option<Mark>| matches!(mark, Some(Mark::Unsettled { .. }));
+        let was_settled = ledger.standing().parts(range.clone(), unsettled).is_empty();
+        if was_settled && counted == ledger.shown(minutes(&range)) {
+            return ledger.mark(range, Mark::Counted { age });
+        }
+        let Err(Piece { range, .. }) = self.probe_first(Piece { range, task: Task::Count { age } }, now) else {
+            return;
+        };
+        let reads_whole = counted <= self.page || minutes(&range).count() <= 1;
+        let task = if reads_whole { Task::Settle { age, counted } } else { Task::Locate { age, counted } };
+        self.work.push(Piece { range, task });
+    }
+
+    /// The answer to [`Step::Minutes`]: the minutes that differ are read, the others are counted.
+    pub fn minutes_counted(&mut self, ledger: &mut Ledger, buckets: &[(Time, u64)]) {
+        self.failures = 0;
+        let Some(Piece { range, task: Task::Locate { age, counted } }) = self.asked.take() else { return };
+        let (within, few) = (minutes(&range), self.few());
+        let mut counts = vec![0u64; within.clone().count()];
+        for (start, events) in buckets {
+            // A bucket may begin before the range, and with an inclusive end one lies behind it.
+            let minute = minute_of(*start).max(within.start);
+            if let Some(count) = counts.get_mut((minute - within.start) as usize) {
+                *count = count.saturating_add(*events);
+            }
+        }
+        let of_minute = |minute: Minute| instant(minute).max(range.start)..instant(minute + 1).min(range.end);
+        let mut differing: Vec<(Range<Time>, u64)> = Vec::new();
+        for (minute, count) in within.zip(counts) {
+            let part = of_minute(minute);
+            let unsettled = matches!(ledger.standing().at(part.start), Some(Mark::Unsettled { .. }));
+            if count == ledger.shown(minute..minute + 1) && !unsettled {
+                ledger.mark(part, Mark::Counted { age });
+                continue;
+            }
+            match differing.last_mut() {
+                Some((last, events)) if last.end == part.start && *events + count <= few => {
+                    last.end = part.end;
+                    *events += count;
+                }
+                _ => differing.push((part, count)),
+            }
+        }
+        if differing.is_empty() && counted > ledger.shown(minutes(&range)) {
+            // The count knows more than its own minutes do.
+            let missing = counted - ledger.shown(minutes(&range));
+            ledger.mark(range, Mark::Unsettled { age, missing });
+        }
+        let settle = |(range, counted)| Piece { range, task: Task::Settle { age, counted } };
+        self.work.extend(differing.into_iter().rev().map(settle));
+    }
+
+    /// `/events/interval` is refused here: each half is counted by itself.
+    pub fn minutes_refused(&mut self) {
+        let Some(Piece { range, task: Task::Locate { age, .. } }) = self.asked.take() else { return };
+        let all = minutes(&range);
+        let middle = instant(all.start + (all.end - all.start) / 2).max(range.start);
+        for half in [middle..range.end, range.start..middle] {
+            self.work.push(Piece { range: half, task: Task::Count { age } });
+        }
+    }
+
+    /// The read that was asked for has shown `range`, all of what it was asked for or its beginning; what it brought is in
+    /// the ledger.
+    pub fn range_read(&mut self, ledger: &mut Ledger, range: Range<Time>, shown: Shown, now: Time) {
+        self.failures = 0;
+        match self.asked.as_ref().map(|piece| piece.task) {
+            Some(Task::Settle { age, counted }) => {
+                let missing = counted.saturating_sub(shown.records);
+                let mark = if missing == 0 { Mark::Counted { age } } else { Mark::Unsettled { age, missing } };
+                ledger.mark(range, mark);
+            }
+            Some(Task::Compare { tries }) => {
+                let tries = tries + 1;
+                let mark = match shown.unseen {
+                    0 => Mark::Verified,
+                    events if tries >= TRIES => Mark::Gone { events },
+                    unseen => Mark::Doubted { tries, unseen, again: now + TRY_AGAIN },
+                };
+                ledger.mark(range, mark);
+            }
+            _ => {}
+        }
+    }
+
+    /// The read came to its end.
+    pub fn read_ended(&mut self) {
+        self.asked = None;
+    }
+
+    /// The range of the read that was asked for can't be read: it is left as it is, and looked at again another day.
+    pub fn unreadable(&mut self, ledger: &mut Ledger, range: Range<Time>, now: Time) {
+        match self.asked.take().map(|piece| piece.task) {
+            Some(Task::Settle { age, counted }) => {
+                let missing = counted.saturating_sub(ledger.shown(minutes(&range)));
+                ledger.mark(range, Mark::Unsettled { age, missing });
+            }
+            Some(Task::Compare { tries }) if tries + 1 >= TRIES => ledger.mark(range, Mark::Unprovable),
+            Some(Task::Compare { tries }) => {
+                ledger.mark(range, Mark::Doubted { tries: tries + 1, unseen: 0, again: now + TRY_AGAIN });
+            }
+            _ => {}
+        }
+    }
+
+    /// A request failed: verification rests, so that it costs the live edge nothing.
+    pub fn failed(&mut self, now: Time) {
+        self.failures += 1;
+        self.resting_until = now + (REST.start * (1 << self.failures.min(6))).min(REST.end);
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub fn is_resting(&self, now: Time) -> bool {
+        now < self.resting_until && self.resting_until <= now + REST.end
+    }
+
+    /// Forgets what is under way; what is due comes again.
+    pub fn clear(&mut self) {
+        self.work.clear();
+        self.asked = None;
+    }
+
+    /// Where the API's end may be all that differs, it is found out before `piece` is looked at again.
+    fn probe_first(&mut self, piece: Piece, now: Time) -> Result<(), Piece> {
+        let Some(range) = self.boundary.probe(now) else { return Err(piece) };
+        self.work.extend([piece, Piece { range, task: Task::Probe }]);
+        Ok(())
+    }
+
+    /// As many whole minutes of `range` as showed few events, one at least.
+    fn begin_of(&self, range: Range<Time>, ledger: &Ledger) -> Range<Time> {
+        let mut room = self.few();
+        let fits = |minute: &Minute| {
+            let shown = ledger.shown(*minute..minute + 1);
+            let fits = shown <= room;
+            room = room.saturating_sub(shown);
+            fits
+        };
+        let all = minutes(&range);
+        let end = all.start + (all.clone().take_while(fits).count() as Minute).max(1);
+        range.start..instant(end).min(range.end)
+    }
+
+    /// Events that are read as one window.
+    fn few(&self) -> u64 {
+        self.page * u64::from(super::WINDOW_PAGES)
+    }
+}
+
+/// The minutes that `range` lies in.
+fn minutes(range: &Range<Time>) -> Range<Minute> {
+    minute_of(range.start)..minute_of(range.end.ceil(MINUTE))
+}

@@ -1,0 +1,113 @@
+//! Whose turn it is under one rate limit: live polls, gaps and verification each have a share, and lend what they don't use.
+//!
+//! Start-time fair queueing (Goyal, Vin and Cheng 1996): each request is given a start on a common clock, the later the
+//! more its purpose has had for its share; the earliest start goes first. A purpose that was idle has saved nothing.
+//!
+//! # Invariants
+//! One turn at a time. A turn that is dropped, taken or not, goes to the next.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// The newest time, and whatever has to be known before it can be read.
+    #[default]
+    Live,
+    Gap,
+    Verification,
+}
+
+/// Parts of a hundred, by purpose.
+const SHARES: [f64; 3] = [60.0, 25.0, 15.0];
+
+/// The queue of those who wait.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Whether somebody has the turn.
+    taken: bool,
+    /// The start of the request that had the turn last.
+    clock: f64,
+    /// Where the next request of a purpose starts at the earliest.
+    next: [f64; 3],
+    waiting: [VecDeque<Waiting>; 3],
+}
+
+#[derive(Debug)]
+struct Waiting {
+    start: f64,
+    sender: oneshot::Sender<Turn>,
+}
+
+/// The turn; dropping it gives it on.
+#[derive(Debug)]
+pub(super) struct Turn(Option<Turns>);
+
+impl Turns {
+    pub async fn turn(&self, purpose: Purpose) -> Turn {
+        let waits = {
+            let mut queue = self.queue();
+            let start = queue.start(purpose);
+            if !queue.taken {
+                queue.taken = true;
+                queue.clock = start;
+                return Turn(Some(self.clone()));
+            }
+            let (sender, receiver) = oneshot::channel();
+            queue.waiting[purpose as usize].push_back(Waiting { start, sender });
+            receiver
+        };
+        // The sender is dropped only with all that wait.
+        waits.await.unwrap_or(Turn(None))
+    }
+
+    /// Gives the turn to the next that still waits for it.
+    fn give_on(&self) {
+        loop {
+            let next = self.queue().pop();
+            let Some(Waiting { sender, .. }) = next else { return };
+            match sender.send(Turn(Some(self.clone()))) {
+                Ok(()) => return,
+                // It waits no more; what was sent must not give the turn on by itself as well.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn start(&mut self, purpose: Purpose) -> f64 {
+        let next = &mut self.next[purpose as usize];
+        let start = next.max(self.clock);
+        *next = start + 1.0 / SHARES[purpose as usize];
+        start
+    }
+
+    /// The earliest start; none frees the turn.
+    fn pop(&mut self) -> Option<Waiting> {
+        let earliest = |waiting: &&mut VecDeque<Waiting>| waiting.front().map_or(f64::INFINITY, |front| front.start);
+        let queue = self.waiting.iter_mut().min_by(|a, b| earliest(a).total_cmp(&earliest(b)));
+        let next = queue.and_then(VecDeque::pop_front);
+        self.taken = next.is_some();
+        self.clock = next.as_ref().map_or(self.clock, |next| next.start);
+        next
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0.take() {
+            turns.give_on();
+        }
+    }
+}

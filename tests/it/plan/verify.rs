@@ -1,0 +1,288 @@
+//! Comparing with the API, asked step by step: what is due, how a difference is settled, and what is claimed.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jumpstream::clock::Time;
+use jumpstream::ledger::Mark;
+use jumpstream::plan::cut::Unit;
+use jumpstream::plan::{Ages, Ask, Plan, Settings};
+
+use super::{Desk, INTERVAL, PAGE, minutes, noon, seconds};
+
+const AGE: Duration = Duration::from_secs(600);
+const LAST: Duration = Duration::from_secs(3_600);
+
+/// Read from eleven to noon, with an event in each of the last forty minutes of it; ages of ten minutes and an hour.
+fn read() -> Desk {
+    let mut desk = Desk::new(minutes(60));
+    let ages = Ages::of([AGE, LAST]);
+    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, ages, retention: None });
+    for minute in 1..=40 {
+        desk.admit_to_ledger(minute, noon() - minutes(minute) + seconds(7)).unwrap();
+    }
+    desk.ledger.cover(noon() - minutes(60)..noon());
+    desk.ledger.advance_edge(noon());
+    desk
+}
+
+/// Time passes up to `to`, in which nothing happens, and polls read it.
+fn pass(desk: &mut Desk, to: Time) {
+    desk.ledger.cover(noon()..to);
+    desk.ledger.advance_edge(to);
+    desk.now = to;
+}
+
+/// Polls find nothing, until comparing asks for something.
+fn compared(desk: &mut Desk) -> Ask {
+    for _ in 0..10 {
+        match desk.next() {
+            Ask::Page(_) if desk.plan.is_polling() => desk.end(0),
+            Ask::Wait { until } => desk.now = until,
+            ask => return ask,
+        }
+    }
+    panic!("nothing is compared: {:?}", desk.plan)
+}
+
+fn counted(desk: &mut Desk) -> Range<Time> {
+    match compared(desk) {
+        Ask::Count { range } => range,
+        other => panic!("no count but {other:?}"),
+    }
+}
+
+fn settle(desk: &mut Desk) -> Range<Time> {
+    match compared(desk) {
+        Ask::Page(ask) => ask.from..ask.to.unwrap(),
+        other => panic!("no page but {other:?}"),
+    }
+}
+
+fn answer(desk: &mut Desk, events: u64) {
+    desk.plan.count_read(&mut desk.ledger, events, desk.now);
+}
+
+fn mark(desk: &Desk, at: Time) -> Option<Mark> {
+    desk.ledger.standing().at(at)
+}
+
+#[test]
+fn what_is_counted_as_shown_is_counted_and_not_asked_about_again_at_that_age() {
+    let mut desk = read();
+    pass(&mut desk, noon() + seconds(1));
+    let range = counted(&mut desk);
+    assert_eq!(range, noon() - minutes(60)..noon() - minutes(10), "side by side, they are one");
+    answer(&mut desk, 30);
+    assert_eq!(mark(&desk, range.start), Some(Mark::Counted { age: AGE }));
+    pass(&mut desk, noon() + minutes(10));
+    assert_eq!(counted(&mut desk), range.end..noon(), "the next ten minutes");
+}
+
+#[test]
+fn what_is_counted_more_is_read_and_what_the_read_brings_is_late() {
+    let mut desk = read();
+    pass(&mut desk, noon() + minutes(10));
+    let range = counted(&mut desk);
+    // More than a page, so which minutes differ is asked.
+    answer(&mut desk, 41);
+    let minute = noon() - minutes(5);
+    let Ask::Interval { range: asked, unit: Unit::Minute } = compared(&mut desk) else { panic!("{:?}", desk.plan) };
+    assert_eq!(asked, range);
+    let buckets: Vec<(Time, u64)> =
+        (1..=40).map(|back| noon() - minutes(back)).map(|at| (at, if at == minute { 2 } else { 1 })).collect();
+    desk.plan.interval_read(&mut desk.ledger, &buckets);
+    assert_eq!(mark(&desk, range.start), Some(Mark::Counted { age: AGE }), "the minutes that agree are counted");
+    assert_eq!(settle(&mut desk), minute..minute + minutes(1), "and the one that differs is read");
+    desk.admit(5, minute + seconds(7));
+    desk.shows(1, minute + seconds(30), None);
+    assert_eq!(mark(&desk, minute), Some(Mark::Counted { age: AGE }));
+}
+
+#[test]
+fn what_is_counted_and_not_shown_stays_unsettled_and_is_read_at_the_next_age() {
+    let mut desk = read();
+    let plan =
+        |age| Plan::new(Settings { interval: INTERVAL, page_size: 100, ages: Ages::of([age, LAST]), retention: None });
+    desk.plan = plan(AGE);
+    pass(&mut desk, noon() + minutes(10));
+    let range = counted(&mut desk);
+    answer(&mut desk, 43);
+    assert_eq!(settle(&mut desk), range);
+    (1..=40).for_each(|id| drop(desk.admit(id, noon() - minutes(id) + seconds(7))));
+    desk.page_read(Some(100), 40, None);
+    assert_eq!(mark(&desk, range.start), Some(Mark::Unsettled { age: AGE, missing: 3 }));
+    assert_eq!(desk.ledger.summary().missing, 3);
+    // At the next age the count is what was shown, and it is read all the same.
+    desk.plan = plan(AGE * 2);
+    pass(&mut desk, noon() + minutes(25));
+    let again = counted(&mut desk);
+    answer(&mut desk, 40);
+    assert_eq!(settle(&mut desk), again);
+    (1..=40).for_each(|id| drop(desk.admit(id, noon() - minutes(id) + seconds(7))));
+    desk.page_read(Some(100), 40, None);
+    assert_eq!(mark(&desk, range.start), Some(Mark::Counted { age: AGE * 2 }));
+    assert_eq!(desk.ledger.summary().missing, 0);
+}
+
+#[test]
+fn where_minutes_are_not_counted_halves_are() {
+    let mut desk = read();
+    pass(&mut desk, noon() + minutes(10));
+    let range = counted(&mut desk);
+    answer(&mut desk, 41);
+    assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
+    desk.plan.interval_refused();
+    let half = counted(&mut desk);
+    assert_eq!((half.start, half.end.since(half.start)), (range.start, minutes(30)));
+    answer(&mut desk, 10);
+    assert_eq!(mark(&desk, half.start), Some(Mark::Counted { age: AGE }));
+    assert_eq!(counted(&mut desk), half.end..range.end);
+}
+
+/// At the last age, one window's read shows these of its events; gives the window.
+fn read_again(desk: &mut Desk, shown: impl Fn(u64) -> bool) -> Range<Time> {
+    let range = loop {
+        match compared(desk) {
+            Ask::Count { .. } => {
+                // Whatever was read since holds nothing.
+                let events = if desk.ledger.standing().ranges().is_empty() { 40 } else { 0 };
+                answer(desk, events);
+            }
+            Ask::Page(ask) => break ask.from..ask.to.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let inside: Vec<u64> = (1..=40).filter(|id| range.contains(&(noon() - minutes(*id) + seconds(7)))).collect();
+    let shown: Vec<u64> = inside.into_iter().filter(|id| shown(*id)).collect();
+    shown.iter().for_each(|id| drop(desk.admit(*id, noon() - minutes(*id) + seconds(7))));
+    desk.page_read(Some(100), shown.len() as u32, None);
+    range
+}
+
+fn at_the_last_age() -> Desk {
+    let mut desk = read();
+    let ages = Ages::of([LAST]);
+    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: 100, ages, retention: None });
+    pass(&mut desk, noon() + LAST);
+    desk
+}
+
+#[test]
+fn a_window_is_verified_only_where_everything_delivered_is_shown_again() {
+    let mut desk = at_the_last_age();
+    let range = read_again(&mut desk, |_| true);
+    assert_eq!(range, noon() - minutes(60)..noon());
+    assert_eq!(mark(&desk, range.start), Some(Mark::Verified));
+    assert_eq!(desk.ledger.fingerprints(), 40);
+    desk.ledger.forget_settled(noon(), desk.now);
+    assert_eq!(desk.ledger.fingerprints(), 0, "no read meets them again");
+}
+
+#[test]
+fn what_is_not_shown_again_is_read_twice_more_on_later_days_and_then_gone() {
+    let mut desk = at_the_last_age();
+    let day = minutes(60 * 24);
+    for tries in 1..=3 {
+        let range = read_again(&mut desk, |id| id != 3 && id != 4);
+        let again = desk.now + day;
+        let expected = match tries {
+            3 => Mark::Gone { events: 2 },
+            tries => Mark::Doubted { tries, unseen: 2, again },
+        };
+        assert_eq!(mark(&desk, range.start), Some(expected), "try {tries}");
+        desk.ledger.forget_settled(noon(), desk.now);
+        assert_eq!(desk.ledger.fingerprints() == 0, tries == 3, "they are kept for as long as they are asked for");
+        pass(&mut desk, again);
+        // What came since is another day's business.
+        desk.ledger.mark(noon()..again, Mark::Verified);
+    }
+}
+
+#[test]
+fn a_window_first_read_after_its_last_age_is_verified_by_a_count_behind_it() {
+    for (count, expected) in [(4, Some(Mark::Verified)), (5, None)] {
+        let mut desk = read();
+        desk.ledger.move_start(noon() - minutes(60 * 24));
+        let gap = desk.ledger.start()..noon() - minutes(60);
+        // As many as are one window.
+        assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
+        desk.plan.interval_read(&mut desk.ledger, &[(gap.start, 4)]);
+        assert_eq!(settle(&mut desk), gap);
+        (0..4).for_each(|id| drop(desk.admit(100 + id, gap.start + minutes(30))));
+        desk.end(4);
+        assert_eq!(counted(&mut desk), gap);
+        answer(&mut desk, count);
+        assert_eq!(mark(&desk, gap.start), expected, "{count}");
+        if expected.is_none() {
+            assert_eq!(settle(&mut desk).start, gap.start, "it is read again and compared");
+        }
+    }
+}
+
+#[test]
+fn a_failed_comparison_rests_and_the_live_edge_goes_on() {
+    let mut desk = read();
+    pass(&mut desk, noon() + minutes(10));
+    let range = counted(&mut desk);
+    (0..3).for_each(|_| desk.plan.check_failed(&mut desk.ledger, desk.now, false));
+    let begun = desk.now;
+    let mut polls = 0;
+    while desk.now < begun + seconds(35) {
+        match desk.next() {
+            Ask::Page(_) => {
+                assert!(desk.plan.is_polling());
+                polls += 1;
+                desk.end(0);
+            }
+            Ask::Wait { until } => desk.now = until,
+            other => panic!("{other:?} while it rests"),
+        }
+    }
+    assert!(polls >= 2);
+    pass(&mut desk, begun + minutes(6));
+    assert_eq!(counted(&mut desk).start, range.start, "it comes again");
+}
+
+#[test]
+fn the_first_event_after_a_silence_has_the_silence_read_again() {
+    let mut desk = Desk::polled();
+    desk.ledger.move_start(noon() - minutes(300));
+    desk.ledger.cover(noon() - minutes(300)..noon());
+    desk.admit_to_ledger(1, noon() - minutes(200)).unwrap();
+    desk.page();
+    desk.admit(2, desk.now - seconds(3));
+    desk.end(1);
+    let gaps = desk.ledger.gaps();
+    assert_eq!(gaps.first().map(|gap| gap.start), Some(noon() - minutes(199)), "{gaps:?}");
+    // An event at a busy time reopens nothing.
+    let mut desk = Desk::polled();
+    desk.ledger.move_start(noon() - minutes(300));
+    desk.ledger.cover(noon() - minutes(300)..noon());
+    desk.admit_to_ledger(1, noon() - minutes(30)).unwrap();
+    desk.page();
+    desk.admit(2, desk.now - seconds(3));
+    desk.end(1);
+    assert_eq!(desk.ledger.gaps(), []);
+}
+
+#[test]
+fn nothing_is_compared_while_the_api_has_never_shown_anything() {
+    let mut desk = Desk::new(minutes(600));
+    let ages = Ages::of([AGE, LAST]);
+    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, ages, retention: None });
+    desk.ledger.cover(noon() - minutes(600)..noon());
+    desk.ledger.advance_edge(noon());
+    pass(&mut desk, noon() + minutes(10));
+    for _ in 0..20 {
+        match desk.next() {
+            Ask::Page(_) => {
+                assert!(desk.plan.is_polling());
+                desk.end(0);
+            }
+            Ask::Wait { until } => desk.now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(desk.plan.has_settled(&desk.ledger, desk.now));
+}
