@@ -7,6 +7,7 @@
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod replay;
 pub mod run;
 pub mod state;
 
@@ -35,6 +36,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
+    Replay(replay::Args),
     State(state::Args),
     /// Is to come; meanwhile: curl -s http://127.0.0.1:9465/status
     #[command(hide = true)]
@@ -56,6 +58,7 @@ impl Cli {
             Command::Check(args) => check::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Emulate(args) => emulate::run(*args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::State(args) => state::run(args).await,
             Command::Status(_) => {
                 eprintln!(

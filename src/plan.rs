@@ -8,6 +8,7 @@
 //! Pure: no I/O, no clock, no `await`; it cannot fail. Coverage is extended only by a read that came to its end.
 //! No cursor outlives its paged read. Nothing here is stored: after a crash the ledger alone says what to ask.
 
+pub mod again;
 pub mod cut;
 pub mod read;
 

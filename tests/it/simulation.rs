@@ -4,7 +4,7 @@
 //! overlap in force at each poll, and what was visible in each gap when it was read; once in the transactional case,
 //! and in the other with repeats only of batches in flight at a crash.
 
-mod api;
+pub mod api;
 mod run;
 
 use std::time::Duration;
