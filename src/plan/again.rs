@@ -192,7 +192,7 @@ impl Again {
     }
 
     fn narrow(&mut self, window: Window, why: Aside) -> Option<Range<Time>> {
-        let rest = window.read.from..window.to;
+        let rest = window.left();
         self.narrow = self.narrow.max(window.to);
         if self.unread.len() >= MOST_GIVEN_UP || !self.cuts.halve(rest.clone()) {
             self.unread.push((rest.clone(), why));
@@ -202,8 +202,9 @@ impl Again {
 
     /// The window can't go on with its cursor: it begins again, and remembers what it has shown.
     pub fn begin_again(&mut self) {
-        if let Some(Window { read, to, .. }) = &mut self.window {
-            *read = Read::new(Reading::Window, read.from, Some(*to));
+        if let Some(window) = &mut self.window {
+            let Range { start, end } = window.left();
+            window.read = Read::new(Reading::Window, start, Some(end));
         }
     }
 
@@ -236,7 +237,7 @@ impl Again {
 
     /// What the window under way still reads.
     pub fn reading_range(&self) -> Option<Range<Time>> {
-        self.window.as_ref().map(|window| window.read.from..window.to)
+        self.window.as_ref().map(Window::left)
     }
 
     /// How many events are remembered.
@@ -255,6 +256,11 @@ impl Again {
 }
 
 impl Window {
+    /// What it still has to read.
+    fn left(&self) -> Range<Time> {
+        self.read.from.max(self.from)..self.to
+    }
+
     /// Something new of that millisecond.
     fn shows(&mut self, millisecond: Time) {
         self.ascending &= self.latest <= millisecond;

@@ -175,7 +175,7 @@ async fn told_to_end_it_saves_how_far_it_came_and_goes_on_from_there() {
     let emulator = emulate(hour(3_000)).await;
     let home = Home::new(Settings { poll: "{start: 24h, page_size: 100}", ..Settings::of(&emulator) });
     let range = Range::before(&emulator);
-    let slow = range.replay(&["--rate-share", "0.01"]);
+    let slow = range.replay(&["--rate-share", "0.004"]);
     let mut process = home.start_command(&slow);
     crate::process::eventually("a part is delivered", async || (home.lines(EVENTS).len() > 500).then_some(())).await;
     process.terminate();
