@@ -14,7 +14,7 @@ use crate::clock::{self, Time};
 use crate::config::value;
 use crate::exit_code::ExitCode;
 use crate::ledger::Coverage;
-use crate::replay::{Counted, Ended, Error, Progress, Replay, spell};
+use crate::replay::{Counted, Ended, Error, Progress, ProgressError, Replay, spell};
 use crate::telemetry::screen::follow;
 
 /// How long the batch in flight may take once the process is told to end.
@@ -136,6 +136,15 @@ pub async fn run(args: Args) -> ExitCode {
     }
 }
 
+/// What a person has to decide ends with another code than what may heal.
+fn refused(error: &ProgressError) -> ExitCode {
+    tracing::error!("{error}");
+    match error {
+        ProgressError::Other { .. } | ProgressError::Damaged { .. } => ExitCode::Configuration,
+        ProgressError::Held { .. } | ProgressError::File { .. } => ExitCode::Failed,
+    }
+}
+
 fn given_up(why: &str) -> ExitCode {
     tracing::warn!("{why}: the batch in flight comes again");
     ExitCode::Failed
@@ -164,10 +173,7 @@ async fn deliver(args: &Args, chosen: &Chosen, replay: &Replay) -> ExitCode {
     // Before the sinks: whoever holds it delivers this very range already.
     let progress = match Progress::open(&args.progress_file, chosen.subject(replay), replay.range.clone()) {
         Ok(progress) => progress,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::Configuration;
-        }
+        Err(error) => return refused(&error),
     };
     let outlets = match chosen.open() {
         Ok(outlets) => outlets,
@@ -225,10 +231,7 @@ fn conclude(ended: &Ended) -> ExitCode {
 async fn count(args: &Args, chosen: &Chosen, replay: &Replay) -> ExitCode {
     let done = match Progress::look(&args.progress_file, &chosen.subject(replay)) {
         Ok(done) => done,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::Configuration;
-        }
+        Err(error) => return refused(&error),
     };
     let counted = replay.count(|stream| done.get(&stream.to_string()).cloned().unwrap_or_else(Coverage::default)).await;
     match counted {

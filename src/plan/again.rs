@@ -78,7 +78,7 @@ impl Again {
     }
 
     /// What to ask next, never to wait; none when all has been read that can be.
-    pub fn next(&mut self) -> Option<Ask> {
+    pub fn ask(&mut self) -> Option<Ask> {
         loop {
             if let Some(Window { read, .. }) = &self.window {
                 return Some(Ask::Page(read.ask(self.page_size)));

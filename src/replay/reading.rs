@@ -93,7 +93,7 @@ impl<'a> Reading<'a> {
     /// Reads and delivers; `tell` hears how far it has come.
     pub async fn read(&mut self, tell: impl Fn(Part)) -> Result<Ended, Error> {
         while !*self.shutdown.borrow() {
-            let turn = match self.again.next() {
+            let turn = match self.again.ask() {
                 Some(Ask::Page(ask)) => self.page(ask).await?,
                 Some(Ask::Interval { range, unit }) => self.interval(range, unit).await?,
                 // Only a plan beside the present ever waits.

@@ -183,6 +183,8 @@ async fn told_to_end_it_saves_how_far_it_came_and_goes_on_from_there() {
     assert_eq!(process.count("ended before all was delivered; the same command goes on from here"), 1);
     let before = home.lines(EVENTS).len();
     assert!(before < 2_900, "{before}");
+    let (_, log) = ends(&home, &range.replay(&["--service", "sso"]), 78).await;
+    assert!(log.contains("belongs to another replay"), "{log}");
     // Another share of the requests is the same replay.
     ends(&home, &range.replay(&[]), 0).await;
     assert_each_once(&range.truth(&emulator), &home.lines(EVENTS), 2_900);

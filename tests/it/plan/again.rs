@@ -71,7 +71,7 @@ impl Rerun {
         let now = self.range.end + minutes(60);
         let mut again = Again::new(self.page_size, FingerprintKey([7; 16]), self.range.clone(), self.done.clone());
         let (mut gathered, mut requests, mut commits, mut failures) = (Vec::new(), 0, 0, 0);
-        while let Some(ask) = again.next() {
+        while let Some(ask) = again.ask() {
             requests += 1;
             if matches!(crash, Crash::AtRequest(at) if at == requests) {
                 return false;
