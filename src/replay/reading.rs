@@ -42,6 +42,8 @@ pub(super) struct Reading<'a> {
     range: Range<Time>,
     again: Again,
     gathered: Gathered,
+    /// The last batch ended within a millisecond, so that what it delivered is not known to be done.
+    torn: bool,
     /// Of the time that is left at the beginning.
     left: Duration,
     part: Part,
@@ -83,6 +85,7 @@ impl<'a> Reading<'a> {
             left: left(&done, &replay.range),
             again: Again::new(replay.page_size, FingerprintKey(key), replay.range.clone(), done),
             gathered: Gathered::default(),
+            torn: false,
             part: Part::default(),
             failures: 0,
             pauses: Schedule::new(PAUSE.start, PAUSE.end),
@@ -172,8 +175,10 @@ impl<'a> Reading<'a> {
                 Some(Ok(None)) => break,
                 Some(Ok(Some(Element::Event(event)))) => {
                     let taken = self.again.admit(&event);
-                    if self.gathered.is_full(1) && self.again.passed().is_some() || self.gathered.is_full(AT_MOST) {
-                        self.commit(self.again.passed()).await?;
+                    let passed = self.again.passed();
+                    let is_due = self.gathered.is_full(1) || self.torn;
+                    if is_due && passed.is_some() || self.gathered.is_full(AT_MOST) {
+                        self.commit(passed).await?;
                     }
                     if let Taken::New(delivery) = taken {
                         self.gathered.push(raw::format(event, delivery, now, &self.organization));
@@ -202,6 +207,7 @@ impl<'a> Reading<'a> {
         if records.is_empty() && dead.is_empty() && shown.is_none() {
             return Ok(());
         }
+        self.torn = shown.is_none();
         if let Some(shown) = shown {
             self.again.delivered(shown);
         }

@@ -70,7 +70,7 @@ impl Rerun {
     fn live(&mut self, crash: Crash, rng: &mut Rng) -> bool {
         let now = self.range.end + minutes(60);
         let mut again = Again::new(self.page_size, FingerprintKey([7; 16]), self.range.clone(), self.done.clone());
-        let (mut gathered, mut requests, mut commits, mut failures) = (Vec::new(), 0, 0, 0);
+        let (mut gathered, mut requests, mut commits, mut failures, mut torn) = (Vec::new(), 0, 0, 0, false);
         while let Some(ask) = again.ask() {
             requests += 1;
             if matches!(crash, Crash::AtRequest(at) if at == requests) {
@@ -96,10 +96,10 @@ impl Rerun {
             for place in &places {
                 let held = &self.api.held[*place];
                 let taken = again.admit(&held.event);
-                let full = gathered.len() >= self.batch;
-                if full && again.passed().is_some() || gathered.len() >= 2 * self.batch {
+                let (shown, due) = (again.passed(), torn || gathered.len() >= self.batch);
+                if due && shown.is_some() || gathered.len() >= 2 * self.batch {
                     commits += 1;
-                    let shown = again.passed();
+                    torn = shown.is_none();
                     if !self.commit(&mut again, &mut gathered, shown, crash, commits) {
                         return false;
                     }
@@ -125,7 +125,7 @@ impl Rerun {
                 }
             };
             if let Some(shown) = shown {
-                commits += 1;
+                (commits, torn) = (commits + 1, false);
                 if !self.commit(&mut again, &mut gathered, Some(shown), crash, commits) {
                     return false;
                 }
