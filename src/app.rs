@@ -11,6 +11,7 @@ mod build;
 mod catch_up;
 mod home;
 mod progress;
+pub(crate) mod replay;
 mod roster;
 mod tenure;
 

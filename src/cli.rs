@@ -9,6 +9,7 @@ pub mod demo;
 pub mod emulate;
 mod ledgers;
 pub mod report;
+pub mod replay;
 pub mod run;
 pub mod state;
 pub mod status;
@@ -38,6 +39,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
+    Replay(replay::Args),
     Status(status::Args),
     Report(report::Args),
     State(state::Args),
@@ -51,6 +53,7 @@ impl Cli {
             Command::Check(args) => check::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Emulate(args) => emulate::run(*args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::State(args) => state::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Report(args) => report::run(args).await,

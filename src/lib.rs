@@ -21,7 +21,7 @@
 //!   delivered and checkpoint durable; *checkpoint*: the ledger's change since the last commit, which stores fold.
 //! - *ledger*: what a stream has read and delivered; *fingerprint*: the keyed hash of an event's identity in it.
 //! - *duplicate*: an event the ledger already has; *late*: an event delivered after its time had been read, or after an
-//!   outage; *backfill*: time before the stream's first run.
+//!   outage; *backfill*: time before the stream's first run; *replay*: an event delivered again on request.
 //! - *dead letter*: an event that a sink will never take, kept elsewhere with the reason.
 //! - *age*: time since a range's end; *shown*: records the API has shown us, repeats included; *counted*: our number equals
 //!   the API's; *unsettled*: they still differ; *verified*: read again in full at the last age and equal; *unprovable*:
@@ -35,6 +35,9 @@ pub mod app;
 
 // The loop, and what it asks in which order.
 pub mod stream;
+
+// The same of a range that is delivered once more.
+pub mod replay;
 
 pub mod plan;
 

@@ -9,6 +9,7 @@
 //! Pure: no I/O, no clock, no `await`; it cannot fail. Coverage is extended only by a read that came to its end.
 //! No cursor outlives its paged read. Nothing here is stored: after a crash the ledger alone says what to ask.
 
+pub mod again;
 mod aside;
 pub mod boundary;
 mod check;
@@ -285,7 +286,8 @@ impl Plan {
         match self.asked {
             Asked::Live => {
                 let Some(mut read) = self.live.take() else { return };
-                match read.page_read(end, ledger, now) {
+                read.tell(ledger, now);
+                match read.page_read(end) {
                     Standing::Goes => self.live = Some(read),
                     Standing::Ended => self.poll_ended(ledger, &read, now),
                     Standing::Unpageable => self.poll_unpageable(ledger, read.sent_at(now)),
@@ -293,7 +295,8 @@ impl Plan {
             }
             Asked::Gap => {
                 let Some(mut read) = self.window.take() else { return };
-                match read.page_read(end, ledger, now) {
+                read.tell(ledger, now);
+                match read.page_read(end) {
                     Standing::Goes => self.go_on(ledger, read, now),
                     Standing::Ended => self.window_read(ledger, &mut read, None, now),
                     Standing::Unpageable => self.halve(read.range(now), now, Aside::Unpageable),

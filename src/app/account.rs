@@ -103,7 +103,7 @@ impl Account {
         shared.board.trouble(format!("account {}", self.name), Arc::new(move || said.borrow().clone()));
         let mut schedule = Schedule::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
-            match self.owner().await {
+            match owner(&self.client).await {
                 Ok(Some(organization)) => {
                     say.send_replace(None);
                     self.telemetry.set_credential_valid(true);
@@ -139,28 +139,28 @@ impl Account {
             tracing::warn!(account = self.name, "waiting: {why}");
         }
     }
+}
 
-    /// The one organization that the key lists, else the one that any recent event names.
-    async fn owner(&self) -> Result<Option<String>, SourceError> {
-        let listed = self.client.organizations().await;
-        if let Ok([only]) = listed.as_deref() {
-            return Ok(Some(only.id.clone()));
-        }
-        let query = EventQuery {
-            service: "all".to_owned(),
-            start: self.client.now().unwrap_or_else(clock::wall) - LOOK_BACK,
-            end: None,
-            limit: 1,
-            search_after: None,
-        };
-        let mut page = self.client.events(None, &query).await?;
-        while let Some(element) = page.next().await? {
-            if let Element::Event(event) = element {
-                return Ok(event.organization().map(str::to_owned));
-            }
-        }
-        Ok(None)
+/// The one organization that the key lists, else the one that any recent event names.
+pub(super) async fn owner(client: &Client) -> Result<Option<String>, SourceError> {
+    let listed = client.organizations().await;
+    if let Ok([only]) = listed.as_deref() {
+        return Ok(Some(only.id.clone()));
     }
+    let query = EventQuery {
+        service: "all".to_owned(),
+        start: client.now().unwrap_or_else(clock::wall) - LOOK_BACK,
+        end: None,
+        limit: 1,
+        search_after: None,
+    };
+    let mut page = client.events(None, &query).await?;
+    while let Some(element) = page.next().await? {
+        if let Element::Event(event) = element {
+            return Ok(event.organization().map(str::to_owned));
+        }
+    }
+    Ok(None)
 }
 
 impl Seat {

@@ -126,7 +126,7 @@ pub(crate) fn source_options(account: &config::Account) -> Options {
 }
 
 /// The Kafka sink whose cluster has the ledger or the dead letters, if any: the one of `delivery: exactly_once` first.
-fn kafka_settings(config: &Config) -> Result<Option<kafka::Settings>, Error> {
+pub(super) fn kafka_settings(config: &Config) -> Result<Option<kafka::Settings>, Error> {
     let mut sinks: Vec<&config::Kafka> = config
         .sinks
         .iter()
@@ -269,17 +269,9 @@ struct Outlets {
 
 impl Outlets {
     fn open(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Outlets, Error> {
-        let open = |sink: &config::Sink| -> Result<Arc<dyn Sink>, Error> {
-            Ok(match sink {
-                config::Sink::Kafka(sink) => {
-                    Arc::new(KafkaSink::new(kafka_sink_settings(sink, config.poll.max_event_bytes)?)?)
-                }
-                config::Sink::File(file) => Arc::new(FileSink::open(&file.path)?),
-                config::Sink::Stdout => Arc::new(StdoutSink::new()?),
-            })
-        };
         let apart = config.sinks.iter().filter(|sink| !sink.is_exactly_once());
-        Ok(Outlets { sinks: apart.map(open).collect::<Result<_, _>>()?, dead_letters: dead_letters(config, kafka)? })
+        let sinks = apart.map(|sink| open_sink(sink, config.poll.max_event_bytes)).collect::<Result<_, _>>()?;
+        Ok(Outlets { sinks, dead_letters: dead_letters(config, kafka)? })
     }
 
     /// So that everybody sees what they wait for.
@@ -292,6 +284,15 @@ impl Outlets {
             board.trouble("dead letters", Arc::new(move || dead_letters.trouble()));
         }
     }
+}
+
+/// A sink by itself, outside of any transaction.
+pub(super) fn open_sink(sink: &config::Sink, max_event_bytes: u64) -> Result<Arc<dyn Sink>, Error> {
+    Ok(match sink {
+        config::Sink::Kafka(sink) => Arc::new(KafkaSink::new(kafka_sink_settings(sink, max_event_bytes)?)?),
+        config::Sink::File(file) => Arc::new(FileSink::open(&file.path)?),
+        config::Sink::Stdout => Arc::new(StdoutSink::new()?),
+    })
 }
 
 /// Where dead letters go, unless that is within the transaction.

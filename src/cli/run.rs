@@ -44,7 +44,7 @@ pub async fn run(args: Args) -> ExitCode {
 }
 
 /// A file that may grow no further (ulimit -f) is waited for like a full disk; left alone, the signal would end us.
-fn outlive_file_limits() {
+pub(super) fn outlive_file_limits() {
     let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     // What listens stays for the life of the process, whoever hears it.
     if let Err(error) = signal(file_size) {

@@ -2,11 +2,8 @@
 
 mod rebuilt;
 
-use std::convert::Infallible;
-use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Subcommand;
 use indicatif::HumanCount;
@@ -17,12 +14,7 @@ use crate::config::{Config, State};
 use crate::exit_code::ExitCode;
 use crate::store::kafka::Untaken;
 use crate::store::kafka::rebuild::{Account, Progress, Rebuilt, Request};
-use crate::telemetry::screen::Bar;
-
-const REDRAW: Duration = Duration::from_millis(200);
-const LINE_EVERY: Duration = Duration::from_secs(10);
-/// The bar's positions.
-const WHOLE: u64 = 1_000;
+use crate::telemetry::screen::follow;
 
 /// Repairs the ledger
 #[derive(Debug, clap::Args)]
@@ -130,31 +122,7 @@ async fn rebuild(config: &Config, request: &Request) -> Result<Rebuilt, Untaken>
     let progress = Arc::default();
     tokio::select! {
         rebuilt = ledgers.rebuild(request, &progress) => rebuilt,
-        never = show(&progress) => match never {},
-    }
-}
-
-/// A bar on a terminal, else a line now and then.
-async fn show(progress: &Progress) -> Infallible {
-    if std::io::stderr().is_terminal() { draw(progress).await } else { tell(progress).await }
-}
-
-async fn draw(progress: &Progress) -> Infallible {
-    let bar = Bar::open(WHOLE);
-    loop {
-        tokio::time::sleep(REDRAW).await;
-        if let Some((share, text)) = said(progress) {
-            bar.show((share * WHOLE as f64) as u64, text);
-        }
-    }
-}
-
-async fn tell(progress: &Progress) -> Infallible {
-    loop {
-        tokio::time::sleep(LINE_EVERY).await;
-        if let Some((_, text)) = said(progress) {
-            tracing::info!("{text}");
-        }
+        never = follow(|| said(&progress)) => match never {},
     }
 }
 

@@ -108,7 +108,17 @@ impl Sink {
         matches!(self, Sink::Kafka(Kafka { exactly_once: true, .. }))
     }
 
-    fn target(&self) -> String {
+    /// Whether it is meant by `name`: its type, its topic or its path.
+    pub fn is_called(&self, name: &str) -> bool {
+        match self {
+            Sink::Kafka(kafka) => name == "kafka" || kafka.topic.to_string() == name,
+            Sink::File(file) => name == "file" || file.path.as_os_str() == name,
+            Sink::Stdout => name == "stdout",
+        }
+    }
+
+    /// Where it writes to; no two sinks have the same.
+    pub fn target(&self) -> String {
         match self {
             Sink::Kafka(kafka) => format!("topic {} on {}", kafka.topic, kafka.brokers.join(",")),
             Sink::File(file) => file.path.display().to_string(),

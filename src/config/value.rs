@@ -39,9 +39,14 @@ pub(super) fn start(text: &str) -> Option<Start> {
     if text == "now" {
         return Some(Start::Now);
     }
+    instant(text).map(Start::At).or_else(|| duration(text).map(Start::Age))
+}
+
+/// A date (midnight in UTC) or an RFC 3339 instant.
+pub fn instant(text: &str) -> Option<Time> {
     let midnight = || (text.len() == 10).then(|| Time::parse(&format!("{text}T00:00:00Z"))).flatten();
     let instant = || (text.len() <= 40).then(|| Time::parse(text)).flatten();
-    midnight().or_else(instant).map(Start::At).or_else(|| duration(text).map(Start::Age))
+    midnight().or_else(instant)
 }
 
 /// As an operator would write it, in the largest unit that divides it.

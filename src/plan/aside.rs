@@ -10,7 +10,7 @@ use crate::ledger::Coverage;
 /// When what was set aside is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(900);
 /// Where so many parts of a gap can't be read, the rest is no longer halved.
-const MOST_GIVEN_UP: usize = 32;
+pub(super) const MOST_GIVEN_UP: usize = 32;
 
 /// Why a part of a gap is set aside for a quarter of an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -36,7 +36,8 @@ impl Plan {
 
     pub(super) fn check_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
         let Some(mut read) = self.check.take() else { return };
-        let standing = read.page_read(end, ledger, now);
+        read.tell(ledger, now);
+        let standing = read.page_read(end);
         let mut conclude = |read: &mut Read, to: Time| {
             let range = read.from..to;
             let shown = read.shown(&range, ledger);

@@ -160,6 +160,11 @@ impl Cuts {
         true
     }
 
+    /// The events counted in the window that was taken last.
+    pub fn taken(&self) -> Option<u64> {
+        self.taken
+    }
+
     /// The events counted in all parts that are left and in the window taken last; none where nothing was counted.
     pub fn expected(&self) -> Option<u64> {
         let counted = self.parts.iter().chain(&self.asked).map(|part| part.events).chain([self.taken]);

@@ -187,9 +187,13 @@ impl Read {
         if future { self.known_future += 1 } else { self.known_recent += 1 }
     }
 
-    pub fn page_read(&mut self, end: PageEnd, ledger: &mut Ledger, now: Time) -> Standing {
+    /// The page came to its end at `now`: what the ledger is to know of what it showed, beside its new events.
+    pub fn tell(&mut self, ledger: &mut Ledger, now: Time) {
         self.sightings.end_page(ledger);
         self.earliest.inspect(|earliest| ledger.saw_age(now.since(*earliest)));
+    }
+
+    pub fn page_read(&mut self, end: PageEnd) -> Standing {
         self.sent_at.get_or_insert(end.sent_at);
         self.pages += 1;
         let ended = match end.limit {
@@ -224,6 +228,10 @@ impl Read {
     /// in order.
     fn passed_minute(&self) -> Option<Time> {
         self.last.filter(|_| self.ascending).map(|last| last.floor(Duration::from_secs(60)))
+    }
+
+    pub fn pages(&self) -> u32 {
+        self.pages
     }
 
     /// Where a read with more pages than foreseen can be concluded before its end: pages come by ascending timestamp, so all

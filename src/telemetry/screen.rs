@@ -1,7 +1,9 @@
 //! Standard error, shared by the log and the progress bar: lines go above the bar, never into it.
 
-use std::io::{self, Write};
+use std::convert::Infallible;
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -32,6 +34,26 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
         SCREEN.remove(&self.0);
+    }
+}
+
+const REDRAW: Duration = Duration::from_millis(200);
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// The positions of a bar that [`follow`] draws.
+const WHOLE: u64 = 1_000;
+
+/// Shows how far something has come: a bar where standard error is a terminal, else a line now and then.
+///
+/// `look` gives how much is done, 0 to 1, and that in words; none before it is known. Dropping it takes the bar away.
+pub async fn follow(look: impl Fn() -> Option<(f64, String)>) -> Infallible {
+    let bar = io::stderr().is_terminal().then(|| Bar::open(WHOLE));
+    loop {
+        tokio::time::sleep(if bar.is_some() { REDRAW } else { LINE_EVERY }).await;
+        match (look(), &bar) {
+            (None, _) => {}
+            (Some((share, text)), Some(bar)) => bar.show((share * WHOLE as f64) as u64, text),
+            (Some((_, text)), None) => tracing::info!("{text}"),
+        }
     }
 }
 

@@ -57,6 +57,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["emulate", "--rate", "-1"],
         &["emulate", "--replicas", "0"],
         &["status"],
+        &["replay", "--config", "c"],
+        &["replay", "--config", "c", "--from", "2026-01-01", "--to", "2026-01-02", "--rate-share", "2"],
         &["state"],
         &["state", "rebuild"],
     ] {
@@ -80,10 +82,10 @@ fn help_and_version_end_with_0_on_standard_output() {
 #[test]
 fn commands_that_are_not_built_are_not_listed() {
     let help = out(&jumpstream(&["--help"], &[]));
-    for command in ["run", "check", "demo", "emulate", "status", "report", "state"] {
+    for command in ["run", "check", "demo", "emulate", "replay", "status", "report", "state"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
-    for command in ["replay", "dead-letter"] {
+    for command in ["dead-letter"] {
         assert!(!help.contains(&format!("\n  {command} ")), "{help}");
     }
 }

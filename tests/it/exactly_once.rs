@@ -33,11 +33,11 @@ use crate::process::{Home, Settings, eventually};
 const PARTITIONS: i32 = 3;
 
 /// A cluster's topics for one test, and how replicas are configured.
-struct Stage {
+pub struct Stage {
     /// `host:port`, separated by commas.
-    brokers: String,
+    pub brokers: String,
     topic: String,
-    ledger: String,
+    pub ledger: String,
     ledger_partitions: u32,
 }
 
@@ -57,7 +57,7 @@ struct Member<'a> {
 
 impl Stage {
     /// On the broker that tests share.
-    async fn set(test: &str, ledger_partitions: u32) -> Option<Stage> {
+    pub async fn set(test: &str, ledger_partitions: u32) -> Option<Stage> {
         Some(Stage::on(Kafka::shared(test).await?, ledger_partitions).await)
     }
 
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// A replica's folder; `account` as in [`Settings`].
-    fn home(&self, emulator: &Emulator, group: &str, account: &str) -> Home {
+    pub fn home(&self, emulator: &Emulator, group: &str, account: &str) -> Home {
         self.home_of(emulator, Member { group, account, ..Member::default() })
     }
 
@@ -104,6 +104,11 @@ impl Stage {
         });
     }
 
+    /// What readers of committed records see of its topic once no transaction is open.
+    pub async fn settled(&self) -> Vec<Message> {
+        reader::read(self.brokers.clone(), &self.topic, View::Settled).await
+    }
+
     /// What readers of committed records see of a topic now.
     async fn visible(&self, topic: &str) -> Vec<Message> {
         reader::read(self.brokers.clone(), topic, View::Committed).await
@@ -128,7 +133,7 @@ impl Stage {
     }
 
     /// Waits until a reader of committed records sees another record than it did before.
-    async fn flows(&self) {
+    pub async fn flows(&self) {
         self.flows_in(&self.topic, |_| true).await;
     }
 
@@ -163,6 +168,6 @@ fn say(what: &str, tally: &Tally, uncommitted: usize) {
 }
 
 /// The same, in several organizations: events, and faults, for a test that has other troubles than these.
-fn calm(organizations: u32, seed: u64) -> Options {
+pub fn calm(organizations: u32, seed: u64) -> Options {
     Options { organizations, events: 4_000, rate: 200.0, fault_share: 0.02, ..awkward(seed) }
 }

@@ -79,7 +79,7 @@ enum Place {
 }
 
 /// What one process wrote into one file or partition, in order.
-type Lane = Vec<String>;
+pub type Lane = Vec<String>;
 
 impl Place {
     /// Grows with what is delivered.
@@ -193,7 +193,7 @@ async fn live_and_die(home: &Home, place: &Place, rng: &mut Rng) {
 ///
 /// # Panics
 /// Where they aren't the very end of what it wrote to its lanes, are more than a batch, or it wrote one twice itself.
-fn repeats(lanes: &HashMap<(usize, i32), Lane>, kills: usize) -> Vec<usize> {
+pub fn repeats(lanes: &HashMap<(usize, i32), Lane>, kills: usize) -> Vec<usize> {
     let mut later: HashSet<&str> = HashSet::new();
     let mut repeats = vec![0; kills + 1];
     for life in (0..=kills).rev() {

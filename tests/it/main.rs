@@ -28,6 +28,7 @@ mod plan;
 mod process;
 mod random;
 mod reference;
+mod replay;
 mod server;
 mod simulation;
 mod sink;

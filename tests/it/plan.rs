@@ -1,5 +1,6 @@
 //! The plan, asked step by step: where polls begin and end, how gaps are cut, and what is given up.
 
+mod again;
 mod cut;
 mod poll;
 mod verify;

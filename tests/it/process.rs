@@ -177,6 +177,11 @@ impl Home {
         self.spawn(stdout, &[RUN, arguments].concat(), None)
     }
 
+    /// Another command with the configuration.
+    pub fn start_command(&self, command: &[&str]) -> Process {
+        self.spawn(Stdio::null(), &[command, &["--config", "c.yaml"]].concat(), None)
+    }
+
     /// Another command with the configuration, as [`Self::start_failing`].
     pub fn command_failing(&self, command: &[&str], point: &str, count: u32) -> Process {
         let command = [command, &["--config", "c.yaml"]].concat();

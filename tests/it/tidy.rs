@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("main",      &["cli", "exit_code"]),
-    ("cli",       &["app", "server", "emulator", "stream", "config", "telemetry", "sink", "store", "source", "ledger", "record", "quote", "clock", "exit_code"]),
-    ("app",       &["emulator", "stream", "commit", "cluster", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock", "exit_code"]),
+    ("cli",       &["app", "replay", "server", "emulator", "stream", "config", "telemetry", "sink", "store", "source", "ledger", "record", "quote", "clock", "exit_code"]),
+    ("app",       &["emulator", "replay", "stream", "commit", "cluster", "server", "config", "telemetry", "sink", "store", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock", "exit_code"]),
     // An imitation of the API that shared our code would share our mistakes.
     ("emulator",  &[]),
+    // A second loop beside the stream's, which shares its way out.
+    ("replay",    &["stream", "commit", "sink", "store", "source", "plan", "ledger", "record", "retry", "quote", "clock"]),
     ("stream",    &["fail_point", "commit", "telemetry", "source", "plan", "ledger", "record", "event", "retry", "quote", "clock"]),
     ("commit",    &["sink", "store", "ledger", "record", "retry", "clock", "fail_point"]),
     // Knows partitions; the app brings its client's configuration and says whose they are.

@@ -60,6 +60,19 @@ fn awkward_events_pass_unchanged_wherever_the_page_is_cut() {
 }
 
 #[test]
+fn events_of_any_length_pass_unchanged_however_much_of_them_each_chunk_holds() {
+    let event =
+        |length: usize| format!(r#"{{"id":"{length}","text":"{}\\\"}}"}}"#, "x]".repeat(length / 2)).into_bytes();
+    let events: Vec<Vec<u8>> = [10, 1_000, 4_000, 4_090, 4_200, 16_300, 16_400, 20_600, 70_000].map(event).to_vec();
+    let events: Vec<&[u8]> = events.iter().map(Vec::as_slice).collect();
+    let page = page_of(&events, b",");
+    for chunk in [1, 7, 100, 4_095, 4_096, 4_097, 8_096, 16_384, 20_480, 20_481, 100_000] {
+        let cuts: Vec<usize> = (0..page.len()).step_by(chunk).collect();
+        assert_eq!(texts(&parse(&page, &cuts, Limits::default()).unwrap()), events, "chunks of {chunk}");
+    }
+}
+
+#[test]
 fn no_prefix_of_a_page_is_a_whole_page() {
     let page = page_of(&AWKWARD, b",");
     let closing = page.iter().rposition(|byte| *byte == b']').unwrap();
