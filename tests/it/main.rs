@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
+mod alerts;
 mod broker;
+mod chart;
 mod check;
 mod cli;
 mod clock;
@@ -18,6 +20,7 @@ mod event;
 mod exactly_once;
 mod field_notes;
 mod handover;
+mod image;
 mod kafka;
 mod kill;
 mod ledger;
@@ -31,6 +34,9 @@ mod simulation;
 mod sink;
 mod source;
 mod store;
+mod systemd;
 mod telemetry;
 mod tidy;
+mod tool;
 mod waits;
+mod yaml;
