@@ -187,6 +187,8 @@ sinks: [{type: stdout}]
 
 The configuration is read once: a change wants a restart.
 
+**In an editor.** [config.schema.json](config.schema.json) is a JSON Schema of all keys that this release has. An editor with YAML's language server takes it by a first line `# yaml-language-server: $schema=…`, with the path or address where you keep it.
+
 In the titles below, `sinks[](kafka)` is a member of the list `sinks` with `type: kafka`.
 ";
 
