@@ -47,7 +47,7 @@ fn what_is_rendered_is_valid_by_the_schemas_of_kubernetes_and_of_the_prometheus_
     let Some(helm) = Helm::find("schemas of Kubernetes") else { return };
     let Some(kubeconform) = tool::find("kubeconform", "schemas of Kubernetes") else { return };
     let schemas = tool::folder().join("schemas");
-    if !schemas.join("_definitions.json").is_file() {
+    if !schemas.join("complete.json").is_file() {
         return tool::skip("schemas of Kubernetes: they are missing; run scripts/tools");
     }
     let location = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", schemas.display());
