@@ -75,7 +75,9 @@ fn every_alert_fires_on_its_series_and_on_no_other() {
 fn every_alert_has_series_on_which_it_fires_and_stays_silent_in_every_ordinary_night() {
     let cases = cases();
     for rule in rules() {
-        let of = |file: &str| cases.iter().filter(move |case| case.alert == name(&rule) && case.file == file).collect::<Vec<_>>();
+        let of = |file: &str| {
+            cases.iter().filter(move |case| case.alert == name(&rule) && case.file == file).collect::<Vec<_>>()
+        };
         let own = of("each.yaml");
         assert!(own.iter().any(|case| case.fires), "{} is never seen to fire", name(&rule));
         assert!(own.iter().any(|case| !case.fires), "{} has no near miss", name(&rule));
@@ -98,10 +100,15 @@ fn every_alert_asks_only_for_metrics_that_exist_and_for_one_job() {
         for metric in &metrics {
             let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
             assert!(known.contains(base), "{}: there is no metric {metric}", name(&rule));
-            assert!(expression.contains(&format!("{metric}{{job=\"jumpstream\"")), "{}: {metric} of any job", name(&rule));
+            assert!(
+                expression.contains(&format!("{metric}{{job=\"jumpstream\"")),
+                "{}: {metric} of any job",
+                name(&rule)
+            );
         }
         assert!(!metrics.is_empty() || expression.contains("up{job=\"jumpstream\"}"), "{expression}");
-        for part in [&rule["labels"]["severity"], &rule["annotations"]["summary"], &rule["annotations"]["description"]] {
+        for part in [&rule["labels"]["severity"], &rule["annotations"]["summary"], &rule["annotations"]["description"]]
+        {
             assert!(part.as_str().is_some_and(|text| text.len() > 3), "{}: {rule}", name(&rule));
         }
     }

@@ -79,7 +79,8 @@ impl Manifests {
     /// The workload's pods.
     #[track_caller]
     fn pods(&self) -> &Value {
-        let workload = self.0.iter().find(|object| ["Deployment", "StatefulSet"].contains(&object["kind"].as_str().unwrap()));
+        let workload =
+            self.0.iter().find(|object| ["Deployment", "StatefulSet"].contains(&object["kind"].as_str().unwrap()));
         &workload.expect("a workload")["spec"]["template"]
     }
 }

@@ -179,7 +179,8 @@ fn environment(text: &str) -> Environment {
 /// Every configuration that is shown whole, with the document's path.
 pub fn configurations() -> Vec<(PathBuf, String)> {
     let shown = |document: Document| {
-        let whole = document.blocks.into_iter().filter(|(language, block)| language == "yaml" && block.contains("accounts:"));
+        let whole =
+            document.blocks.into_iter().filter(|(language, block)| language == "yaml" && block.contains("accounts:"));
         whole.map(|(_, block)| (document.path.clone(), block)).collect::<Vec<_>>()
     };
     documents().into_iter().flat_map(shown).collect()

@@ -11,7 +11,8 @@ use crate::tool;
 const TAG: &str = "jumpstream-test/jumpstream:test";
 const BINARY: &str = env!("CARGO_BIN_EXE_jumpstream");
 /// What the container may not do, and what it may not write.
-const CONFINED: &[&str] = &["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--label=jumpstream-test"];
+const CONFINED: &[&str] =
+    &["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--label=jumpstream-test"];
 
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -70,7 +71,11 @@ fn the_image_delivers_on_a_read_only_root_without_a_capability_and_without_the_n
     let state = "--tmpfs=/var/lib/jumpstream:uid=65532,gid=65532,mode=0700";
     let run = ["run", "--config", "/etc/jumpstream/jumpstream.yaml", "--until-caught-up", "--timeout", "60s"];
     let mut command = docker();
-    command.args(["run", "--rm", "--env=API_KEY=jca_emulator", &network, &mount, state]).args(CONFINED).arg(TAG).args(run);
+    command
+        .args(["run", "--rm", "--env=API_KEY=jca_emulator", &network, &mount, state])
+        .args(CONFINED)
+        .arg(TAG)
+        .args(run);
     let events: BTreeSet<String> = output(&mut command).lines().map(str::to_owned).collect();
     assert_eq!(events.len(), 500);
 }
@@ -115,18 +120,26 @@ fn the_dockerfile_and_the_script_say_the_same_of_the_image() {
     let labels = config["Labels"].as_object().unwrap();
     assert!(labels.len() >= 5);
     for (name, value) in labels {
-        let said = last.contains(&format!("{name}=\"{}\"", value.as_str().unwrap())) || last.contains(&format!("{name}=\"${{"));
+        let said = last.contains(&format!("{name}=\"{}\"", value.as_str().unwrap()))
+            || last.contains(&format!("{name}=\"${{"));
         assert!(said, "the Dockerfile lacks {name}={value}");
     }
     assert!(last.contains(&format!("\nUSER {}\n", config["User"].as_str().unwrap())));
     assert!(last.contains(&format!("\nENTRYPOINT {}\n", config["Entrypoint"])));
     assert!(last.contains(&format!("\nWORKDIR {}\n", config["WorkingDir"].as_str().unwrap())));
-    assert!(config["Env"].as_array().unwrap().iter().any(|variable| last.contains(&format!("\nENV {}\n", variable.as_str().unwrap()))));
+    assert!(
+        config["Env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|variable| last.contains(&format!("\nENV {}\n", variable.as_str().unwrap())))
+    );
 }
 
 #[test]
 fn the_bill_of_materials_lists_what_is_linked_and_not_what_only_tests() {
-    let metadata = output(Command::new(env!("CARGO")).args(["metadata", "--locked", "--offline", "--format-version", "1"]));
+    let metadata =
+        output(Command::new(env!("CARGO")).args(["metadata", "--locked", "--offline", "--format-version", "1"]));
     let bill = || {
         let output = tool::run(Command::new(project("scripts/sbom")).arg("libc6=2.36"), &metadata);
         assert!(output.status.success(), "{}", tool::said(&output));
@@ -144,5 +157,11 @@ fn the_bill_of_materials_lists_what_is_linked_and_not_what_only_tests() {
         assert!(!names.contains(foreign), "{foreign} is not linked");
     }
     assert_eq!(bill["metadata"]["component"]["version"], env!("CARGO_PKG_VERSION"));
-    assert!(bill["components"].as_array().unwrap().iter().all(|part| part["name"] == "libc6" || part.get("licenses").is_some()));
+    assert!(
+        bill["components"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|part| part["name"] == "libc6" || part.get("licenses").is_some())
+    );
 }

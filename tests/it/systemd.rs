@@ -42,7 +42,8 @@ fn the_unit_is_sound_and_exposed_less_than_one_point_five() {
 fn the_unit_loads_the_credentials_that_its_configuration_names() {
     let (unit, text) = (read(UNIT), read("deploy/systemd/jumpstream.yaml"));
     Config::parse("jumpstream.yaml", &text, &Default::default()).unwrap_or_else(|faults| panic!("{faults}"));
-    let loaded: Vec<_> = values(&unit, "LoadCredential").into_iter().map(|value| value.split_once(':').unwrap().0).collect();
+    let loaded: Vec<_> =
+        values(&unit, "LoadCredential").into_iter().map(|value| value.split_once(':').unwrap().0).collect();
     let folder = "/run/credentials/jumpstream.service/";
     let named: Vec<_> = text.split(folder).skip(1).map(|rest| rest.split(['}', '\n']).next().unwrap()).collect();
     assert_eq!(loaded, named);
@@ -60,7 +61,8 @@ fn the_compose_file_fits_its_configuration_this_release_and_the_kafka_of_the_tes
     assert!(warnings.is_empty(), "{warnings:?}");
     let services = compose["services"].as_object().unwrap();
     let image = concat!("jumpstream:", env!("CARGO_PKG_VERSION"));
-    let (_, kafka) = read("scripts/services").split_once("KAFKA_VERSION=").map(|(a, b)| (a.len(), b.to_owned())).unwrap();
+    let (_, kafka) =
+        read("scripts/services").split_once("KAFKA_VERSION=").map(|(a, b)| (a.len(), b.to_owned())).unwrap();
     let kafka = format!("apache/kafka:{}", kafka.lines().next().unwrap());
     for (name, service) in services {
         let wanted = if ["api", "jumpstream"].contains(&name.as_str()) { image } else { kafka.as_str() };

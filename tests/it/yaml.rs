@@ -56,7 +56,9 @@ fn scalar(text: &str, plain: bool) -> Value {
         "false" => false.into(),
         _ => match (text.parse::<i64>(), text.parse::<f64>()) {
             (Ok(number), _) => number.into(),
-            (_, Ok(number)) if number.is_finite() && text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => number.into(),
+            (_, Ok(number)) if number.is_finite() && text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+                number.into()
+            }
             _ => text.into(),
         },
     }

@@ -71,7 +71,9 @@ fn what_is_rendered_is_valid_by_the_schemas_of_kubernetes_and_of_the_prometheus_
     }
     // It would see a key that isn't one, and a value of another type.
     let sound = helm.template(&format!("{KAFKA}{all}"), &[]).unwrap();
-    for (from, to) in [("replicas: 2", "replicaz: 2"), ("replicas: 2", "replicas: two"), ("interval: 30s", "every: 30s")] {
+    for (from, to) in
+        [("replicas: 2", "replicaz: 2"), ("replicas: 2", "replicas: two"), ("interval: 30s", "every: 30s")]
+    {
         assert!(sound.contains(from), "{from}");
         let output = validate(&sound.replace(from, to));
         assert!(!output.status.success(), "{to} is taken: {}", tool::said(&output));
@@ -88,7 +90,8 @@ fn the_schema_takes_every_configuration_that_a_document_shows() {
         let indented: String = text.lines().map(|line| format!("  {line}\n")).collect();
         if let Err(said) = helm.template(&format!("config:\n{indented}"), &[]) {
             // The chart's own rules go further: mounts, listeners, volumes. A fault of the schema is what is looked for.
-            let of_schema = said.contains("additional propert") || said.contains("values don't meet the specifications");
+            let of_schema =
+                said.contains("additional propert") || said.contains("values don't meet the specifications");
             let ours = ["/config/server/listen", "/config/state"].iter().any(|place| said.contains(place));
             assert!(!of_schema || ours, "{}: {said}\n{text}", path.display());
         }

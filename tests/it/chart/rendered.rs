@@ -19,7 +19,10 @@ fn a_state_in_kafka_is_a_deployment_of_two_without_a_volume() {
     assert_eq!(manifests.one("PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
     assert_eq!(manifests.pods()["spec"]["topologySpreadConstraints"].as_array().unwrap().len(), 2);
     let volumes = manifests.pods()["spec"]["volumes"].as_array().unwrap();
-    assert!(volumes.iter().all(|volume| volume.get("configMap").is_some() || volume.get("secret").is_some()), "{volumes:?}");
+    assert!(
+        volumes.iter().all(|volume| volume.get("configMap").is_some() || volume.get("secret").is_some()),
+        "{volumes:?}"
+    );
     assert!(!manifests.kinds().contains(&"StatefulSet"));
 }
 
@@ -126,7 +129,8 @@ fn the_grace_period_is_above_the_drain_deadline_of_the_code() {
 #[test]
 fn the_network_policy_lets_out_names_jumpcloud_and_what_the_configuration_names() {
     let Some(helm) = Helm::find("the network policy") else { return };
-    let values = KAFKA.replace("kafka:9092", "kafka:9093").replace("{api_key", "{endpoint: \"https://proxy:8443\", api_key");
+    let values =
+        KAFKA.replace("kafka:9092", "kafka:9093").replace("{api_key", "{endpoint: \"https://proxy:8443\", api_key");
     let manifests = helm.render(&values, &["--set", "networkPolicy.sinkPorts={9094}"]);
     let egress = manifests.one("NetworkPolicy")["spec"]["egress"].as_array().unwrap();
     let ports = |rule: &Value| -> Vec<i64> {
@@ -142,14 +146,18 @@ fn the_network_policy_lets_out_names_jumpcloud_and_what_the_configuration_names(
 fn each_release_has_alerts_of_its_own_that_name_its_job_its_namespace_and_a_runbook() {
     let Some(helm) = Helm::find("alerts of a release") else { return };
     let organizations = "organizations: [5f00000000000000000000aa, 5f00000000000000000000ab], api_key";
-    let set = ["--set", "metrics.prometheusRule.enabled=true", "--set", "metrics.prometheusRule.disabled={JumpstreamQuiet}"];
+    let set =
+        ["--set", "metrics.prometheusRule.enabled=true", "--set", "metrics.prometheusRule.disabled={JumpstreamQuiet}"];
     let further = ["--set", "metrics.prometheusRule.alertLabels.team=soc", "--set", "metrics.podMonitor.enabled=true"];
     let manifests = helm.render(&KAFKA.replace("api_key", organizations), &[&set[..], &further[..]].concat());
     let rules = manifests.one("PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap();
     for rule in rules {
         let (name, expression) = (rule["alert"].as_str().unwrap(), rule["expr"].as_str().unwrap());
         let selectors = expression.matches("job=").count();
-        assert!(selectors > 0 && selectors == expression.matches("job=\"r-jumpstream\",namespace=\"n\"").count(), "{expression}");
+        assert!(
+            selectors > 0 && selectors == expression.matches("job=\"r-jumpstream\",namespace=\"n\"").count(),
+            "{expression}"
+        );
         let runbook = rule["annotations"]["runbook_url"].as_str().unwrap();
         assert_eq!(runbook, format!("docs/operating/monitoring.md#{}", name.to_lowercase()));
         assert_eq!(rule["labels"]["team"], "soc", "{name}");

@@ -132,7 +132,8 @@ fn the_schema_of_the_values_is_made_from_their_comments_and_from_the_configurati
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["$comment"] = "Made from values.yaml and src/config by `make chart-docs`".into();
     // A parent chart's condition arrives here too.
-    schema["properties"]["enabled"] = json!({"description": "For the condition of a parent chart; means nothing here."});
+    schema["properties"]["enabled"] =
+        json!({"description": "For the condition of a parent chart; means nothing here."});
     schema["allOf"] = rules();
     check_file(&format!("{CHART}/values.schema.json"), &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
 }

@@ -2,8 +2,8 @@
 //!
 //! It says what a schema can say: keys, types, bounds, choices. What needs two keys at once is the reader's.
 
-use jumpstream::config::key::{Key, Kind, Presence, Variant};
 use jumpstream::config;
+use jumpstream::config::key::{Key, Kind, Presence, Variant};
 use serde_json::{Map, Value, json};
 
 /// Where secrets may be kept.
@@ -69,7 +69,9 @@ fn of_kind(kind: Kind, secrets: Secrets) -> Value {
         Kind::Address => json!({"type": "string", "pattern": "^.+:[0-9]{1,5}$"}),
         Kind::Url => json!({"type": "string", "pattern": "^https?://"}),
         Kind::Secret => secret(kind.tables()[0].1, secrets),
-        Kind::Properties => json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
+        Kind::Properties => {
+            json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+        }
         Kind::Section(keys) => object(keys, secrets),
         Kind::Sections(keys) => json!({"type": "array", "minItems": 1, "items": object(keys, secrets)}),
         Kind::Variant(variants) => of_type(variants, secrets),
