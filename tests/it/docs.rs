@@ -353,3 +353,24 @@ fn every_source_file_that_is_named_exists() {
     assert!(named > 20, "{named} files");
     none(complaints);
 }
+
+#[test]
+fn every_shell_block_parses_and_names_only_files_that_exist() {
+    let (mut complaints, mut shown) = (Vec::new(), 0);
+    for document in documents() {
+        for (_, block) in document.blocks.iter().filter(|(language, _)| language == "sh") {
+            shown += 1;
+            let output = crate::tool::run(std::process::Command::new("bash").arg("-n"), block);
+            if !output.status.success() {
+                complaints.push(format!("{}: {}\n{block}", document.path.display(), crate::tool::said(&output)));
+            }
+            let ours =
+                |word: &&str| ["charts/", "deploy/", "scripts/", "docs/"].iter().any(|folder| word.starts_with(folder));
+            let words = block.split(|c: char| c.is_whitespace() || "'\"".contains(c)).filter(ours);
+            let gone = words.filter(|word| !top().join(word).exists());
+            complaints.extend(gone.map(|word| format!("{}: there is no {word}", document.path.display())));
+        }
+    }
+    assert!(shown > 20, "{shown} blocks");
+    none(complaints);
+}

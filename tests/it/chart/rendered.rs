@@ -1,8 +1,11 @@
 //! What the templates make of values: the workload that fits the state, hardened pods, monitors, rules, policies.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use super::{FILE, Helm, KAFKA, Manifests};
+use crate::tool;
 
 /// Every pod that the chart makes: the replicas' and the test's.
 fn pods(manifests: &Manifests) -> [&Value; 2] {
@@ -149,7 +152,7 @@ fn each_release_has_alerts_of_its_own_that_name_its_job_its_namespace_and_a_runb
     let set =
         ["--set", "metrics.prometheusRule.enabled=true", "--set", "metrics.prometheusRule.disabled={JumpstreamQuiet}"];
     let further = ["--set", "metrics.prometheusRule.alertLabels.team=soc", "--set", "metrics.podMonitor.enabled=true"];
-    let manifests = helm.render(&KAFKA.replace("api_key", organizations), &[&set[..], &further[..]].concat());
+    let manifests = helm.render(KAFKA, &[&set[..], &further[..]].concat());
     let rules = manifests.one("PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap();
     for rule in rules {
         let (name, expression) = (rule["alert"].as_str().unwrap(), rule["expr"].as_str().unwrap());
@@ -164,10 +167,47 @@ fn each_release_has_alerts_of_its_own_that_name_its_job_its_namespace_and_a_runb
     }
     let names: Vec<_> = rules.iter().map(|rule| rule["alert"].as_str().unwrap()).collect();
     assert!(!names.contains(&"JumpstreamQuiet"));
-    let missing = rules.iter().find(|rule| rule["alert"] == "JumpstreamOrganizationMissing").unwrap();
-    assert!(missing["expr"].as_str().unwrap().contains("5f00000000000000000000ab"), "{missing}");
     let job = &manifests.one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"][0];
     assert_eq!(*job, json!({"targetLabel": "job", "replacement": "r-jumpstream"}));
+}
+
+#[test]
+fn an_organization_of_the_configuration_that_nobody_has_ever_read_is_told() {
+    let test = "an organization that is missing";
+    let (Some(helm), Some(promtool)) = (Helm::find(test), tool::find("promtool", test)) else { return };
+    let organizations = "organizations: [5f00000000000000000000aa, 5f00000000000000000000AB], api_key";
+    let set = ["--set", "metrics.prometheusRule.enabled=true"];
+    let manifests = helm.render(&KAFKA.replace("api_key", organizations), &set);
+    let groups = &manifests.one("PrometheusRule")["spec"];
+    let rules = groups["groups"][0]["rules"].as_array().unwrap();
+    let rule = rules.iter().find(|rule| rule["alert"] == "JumpstreamOrganizationMissing").unwrap();
+    let missing = "5f00000000000000000000ab";
+    let annotations = rule["annotations"].to_string().replace("{{ $labels.organization }}", missing);
+    let series =
+        "jumpstream_lag_seconds{job=\"r-jumpstream\",namespace=\"n\",organization=\"5f00000000000000000000aa\"}";
+    let cases = json!({
+        "rule_files": ["rules.yaml"],
+        "tests": [{
+            "interval": "1m",
+            "input_series": [{"series": series, "values": "17x60"}],
+            "alert_rule_test": [{
+                "alertname": "JumpstreamOrganizationMissing",
+                "eval_time": "30m",
+                "exp_alerts": [{
+                    "exp_labels": {"severity": "critical", "organization": missing},
+                    "exp_annotations": serde_json::from_str::<Value>(&annotations).unwrap(),
+                }],
+            }],
+        }],
+    });
+    let folder = tempfile::tempdir().unwrap();
+    // JSON is YAML.
+    std::fs::write(folder.path().join("rules.yaml"), groups.to_string()).unwrap();
+    std::fs::write(folder.path().join("cases.yaml"), cases.to_string()).unwrap();
+    for (command, file) in [("check", "rules.yaml"), ("test", "cases.yaml")] {
+        let output = tool::run(Command::new(&promtool).args([command, "rules"]).arg(folder.path().join(file)), "");
+        assert!(output.status.success(), "{}", tool::said(&output));
+    }
 }
 
 #[test]
