@@ -74,16 +74,16 @@ fn every_alert_fires_on_its_series_and_on_no_other() {
 #[test]
 fn every_alert_has_series_on_which_it_fires_and_stays_silent_in_every_ordinary_night() {
     let cases = cases();
-    for rule in rules() {
-        let of = |file: &str| {
-            cases.iter().filter(move |case| case.alert == name(&rule) && case.file == file).collect::<Vec<_>>()
-        };
+    for rule in &rules() {
+        let alert = name(rule);
+        let of = |file: &str| cases.iter().filter(|case| case.alert == alert && case.file == file).collect::<Vec<_>>();
         let own = of("each.yaml");
-        assert!(own.iter().any(|case| case.fires), "{} is never seen to fire", name(&rule));
-        assert!(own.iter().any(|case| !case.fires), "{} has no near miss", name(&rule));
-        let nights: BTreeSet<&str> = of("ordinary.yaml").iter().map(|case| case.night.as_str()).collect();
-        assert!(nights.len() >= 3, "{}: an idle night, a rolling restart, a broker's restart: {nights:?}", name(&rule));
-        assert!(of("ordinary.yaml").iter().all(|case| !case.fires), "{} fires in an ordinary night", name(&rule));
+        assert!(own.iter().any(|case| case.fires), "{alert} is never seen to fire");
+        assert!(own.iter().any(|case| !case.fires), "{alert} has no near miss");
+        let ordinary = of("ordinary.yaml");
+        let nights: BTreeSet<&str> = ordinary.iter().map(|case| case.night.as_str()).collect();
+        assert!(nights.len() >= 3, "{alert}: an idle night, a rolling restart, a broker's restart: {nights:?}");
+        assert!(ordinary.iter().all(|case| !case.fires), "{alert} fires in an ordinary night");
     }
     let fire = cases.iter().filter(|case| case.fires).count();
     println!("{} alerts, {} cases, {fire} of them fire", rules().len(), cases.len());

@@ -148,7 +148,6 @@ fn the_network_policy_lets_out_names_jumpcloud_and_what_the_configuration_names(
 #[test]
 fn each_release_has_alerts_of_its_own_that_name_its_job_its_namespace_and_a_runbook() {
     let Some(helm) = Helm::find("alerts of a release") else { return };
-    let organizations = "organizations: [5f00000000000000000000aa, 5f00000000000000000000ab], api_key";
     let set =
         ["--set", "metrics.prometheusRule.enabled=true", "--set", "metrics.prometheusRule.disabled={JumpstreamQuiet}"];
     let further = ["--set", "metrics.prometheusRule.alertLabels.team=soc", "--set", "metrics.podMonitor.enabled=true"];
