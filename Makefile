@@ -13,7 +13,7 @@ WITH_SERVICES := scripts/services && scripts/tools && . target/services.env &&
 export RUST_TEST_THREADS ?= 4
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the binary, as it is released: target/release/jumpstream (built apart from the rest)
 	cargo build --release --locked
