@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The image from sources: `docker buildx build --platform linux/amd64,linux/arm64 --tag jumpstream .`
 #
 # Where no image can be pulled, or a binary is built already, `make image` makes the same without this file.
