@@ -23,21 +23,26 @@
 {{- regexFind "[0-9]+$" .Values.config.server.listen -}}
 {{- end -}}
 
-{{- /* The ports that `config` names for the outside, as {"ports": […]}: of sinks, and of the API where it is not JumpCloud's. */ -}}
+{{- /* The ports of the brokers and receivers that `config` names, as {"TCP": […], "UDP": […]}. */ -}}
 {{- define "jumpstream.sinkPorts" -}}
-{{- $ports := list -}}
-{{- range .Values.networkPolicy.sinkPorts }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- $ports := dict "TCP" list "UDP" list -}}
+{{- range .Values.networkPolicy.sinkPorts }}{{ $_ := set $ports "TCP" (append $ports.TCP (int .)) }}{{ end -}}
+{{- $usual := dict "udp" 514 "tcp" 514 "tls" 6514 "relp" 2514 "relp+tls" 2514 -}}
 {{- range .Values.config.sinks -}}
-{{- range .brokers -}}
-{{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}
+{{- range .brokers }}{{ $_ := set $ports "TCP" (append $ports.TCP (regexFind "[0-9]+$" . | int)) }}{{ end -}}
+{{- if .address -}}
+{{- range concat (list .address) (.fallbacks | default list) -}}
+{{- $scheme := regexFind "^[a-z+]+" . -}}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" | default (get $usual $scheme) | int -}}
+{{- $protocol := eq $scheme "udp" | ternary "UDP" "TCP" -}}
+{{- $_ := set $ports $protocol (append (get $ports $protocol) $port) -}}
 {{- end -}}
-{{- with .address -}}
-{{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}
 {{- end -}}
 {{- end -}}
-{{- dict "ports" ($ports | uniq | sortAlpha) | toJson -}}
+{{- dict "TCP" ($ports.TCP | uniq | sortAlpha) "UDP" ($ports.UDP | uniq | sortAlpha) | toJson -}}
 {{- end -}}
 
+{{- /* The ports of the API, where it is not JumpCloud's own, and of token endpoints, as {"ports": […]}. */ -}}
 {{- define "jumpstream.endpointPorts" -}}
 {{- $ports := list -}}
 {{- $urls := list -}}
