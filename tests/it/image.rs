@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -23,6 +24,12 @@ fn output(command: &mut Command) -> String {
     let output = tool::run(command, "");
     assert!(output.status.success(), "{command:?}: {}", tool::said(&output));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The archive, made once for all tests.
+fn archive() -> &'static Path {
+    static ARCHIVE: LazyLock<PathBuf> = LazyLock::new(|| make(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+    &ARCHIVE
 }
 
 /// The archive, made anew.
@@ -56,7 +63,7 @@ fn the_image_delivers_on_a_read_only_root_without_a_capability_and_without_the_n
         return tool::skip(&format!("{test}: no Docker engine answers; run scripts/services"));
     }
     let folder = tempfile::tempdir().unwrap();
-    output(docker().args(["load", "--quiet", "--input"]).arg(make(folder.path())));
+    output(docker().args(["load", "--quiet", "--input"]).arg(archive()));
     let emulate = ["emulate", "--listen", "127.0.0.1:7001", "--events", "500", "--span", "1h"];
     let started = docker().args(["run", "--detach", "--network=none"]).args(CONFINED).arg(TAG).args(emulate).output();
     let emulator = Started(String::from_utf8(started.unwrap().stdout).unwrap().trim().to_owned());
@@ -89,8 +96,8 @@ fn readable(folder: &Path) {
 #[test]
 fn the_image_holds_the_binary_its_libraries_authorities_and_nothing_that_runs_beside_it() {
     let folder = tempfile::tempdir().unwrap();
-    let archive = make(folder.path());
-    output(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(folder.path()).arg("layer.tar"));
+    let archive = archive();
+    output(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(folder.path()).arg("layer.tar"));
     let listing = output(Command::new("tar").args(["-tvf"]).arg(folder.path().join("layer.tar")));
     let programs: Vec<&str> = listing.lines().filter(|line| line.contains("/bin/")).collect();
     assert!(programs.iter().all(|line| line.ends_with("/bin/jumpstream") || line.ends_with("/bin/")), "{programs:?}");
@@ -104,14 +111,13 @@ fn the_image_holds_the_binary_its_libraries_authorities_and_nothing_that_runs_be
     let writable: Vec<&str> = listing.lines().filter(|line| line.contains("65532/65532")).collect();
     assert!(matches!(writable[..], [state] if state.ends_with("./var/lib/jumpstream/")), "{writable:?}");
     // Again, to the byte.
-    let before = std::fs::read(&archive).unwrap();
+    let before = std::fs::read(archive).unwrap();
     assert!(before == std::fs::read(make(folder.path())).unwrap(), "the same binary makes another image");
 }
 
 #[test]
 fn the_dockerfile_and_the_script_say_the_same_of_the_image() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = &config(&make(folder.path()))["config"];
+    let config = &config(archive())["config"];
     let dockerfile = std::fs::read_to_string(project("Dockerfile")).unwrap();
     let (_, last) = dockerfile.rsplit_once("\nFROM ").unwrap();
     let version = env!("CARGO_PKG_VERSION");
