@@ -28,7 +28,7 @@ LABEL org.opencontainers.image.title="jumpstream" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /jumpstream /usr/local/bin/jumpstream
-COPY --from=build /sbom.cdx.json LICENSE /usr/share/jumpstream/
+COPY --from=build /sbom.cdx.json /src/LICENSE /usr/share/jumpstream/
 COPY --from=build --chown=65532:65532 /empty /var/lib/jumpstream
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /var/lib/jumpstream
