@@ -193,7 +193,7 @@ fn an_organization_of_the_configuration_that_nobody_has_ever_read_is_told() {
                 "alertname": "JumpstreamOrganizationMissing",
                 "eval_time": "30m",
                 "exp_alerts": [{
-                    "exp_labels": {"severity": "critical", "organization": missing},
+                    "exp_labels": {"severity": "critical", "organization": missing, "job": "r-jumpstream", "namespace": "n"},
                     "exp_annotations": serde_json::from_str::<Value>(&annotations).unwrap(),
                 }],
             }],
