@@ -3,17 +3,17 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-kafka test prove check fmt bench docs services clean-services clean
+.PHONY: help build demo demo-kafka test prove check fmt bench image e2e-kubernetes chart-docs docs services clean-services clean
 
 # What the tests are told of the services: written by scripts/services, empty where there are none.
-WITH_SERVICES := scripts/services && . target/services.env &&
+WITH_SERVICES := scripts/services && scripts/tools && . target/services.env &&
 
 # So many tests at once, whatever the number of processors: they wait for brokers and processes more than they compute,
 # but each broker computes for a few seconds when it starts.
 export RUST_TEST_THREADS ?= 4
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the binary, as it is released: target/release/jumpstream (built apart from the rest)
 	cargo build --release --locked
@@ -41,11 +41,21 @@ fmt: ## formats the code
 bench: ## measures throughput, latency and memory (20 minutes; prints tables; scripts/bench runs single parts)
 	$(WITH_SERVICES) scripts/bench
 
+image: ## a container image of target/release/jumpstream, without a registry: target/image/jumpstream.tar (BINARY=… takes another)
+	scripts/image $(BINARY)
+
+e2e-kubernetes: ## installs the chart in the cluster of KUBECONFIG and judges what arrives (LOAD_IMAGE=command loads a tar)
+	$(WITH_SERVICES) scripts/e2e-kubernetes
+
+chart-docs: ## the chart's README and schema, and the configuration's schema, made from values.yaml and src/config
+	UPDATE_DOCS=1 cargo test --locked --test it -- chart::values reference
+
 docs: ## the code's documentation: target/doc/jumpstream/index.html
 	cargo doc --locked --no-deps --document-private-items
 
-services: ## a Docker engine and an image of Kafka for the tests; says what it did
+services: ## a Docker engine, an image of Kafka, helm and promtool for the tests; says what it did
 	scripts/services
+	scripts/tools
 
 clean-services: ## removes the tests' containers and images; the Docker engine stays
 	scripts/clean-services

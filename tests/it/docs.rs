@@ -176,22 +176,37 @@ fn environment(text: &str) -> Environment {
     names.map(|name| (name.to_owned(), "a secret".to_owned())).collect()
 }
 
+/// Every configuration that is shown whole, with the document's path.
+pub fn configurations() -> Vec<(PathBuf, String)> {
+    let shown = |document: Document| {
+        let whole =
+            document.blocks.into_iter().filter(|(language, block)| language == "yaml" && block.contains("accounts:"));
+        whole.map(|(_, block)| (document.path.clone(), block)).collect::<Vec<_>>()
+    };
+    documents().into_iter().flat_map(shown).collect()
+}
+
+/// All values of the chart that are shown whole.
+pub fn values() -> Vec<(PathBuf, String)> {
+    let shown = |document: Document| {
+        let whole = document.blocks.into_iter().filter(|(language, _)| language == "yaml title=values.yaml");
+        whole.map(|(_, block)| (document.path.clone(), block)).collect::<Vec<_>>()
+    };
+    documents().into_iter().flat_map(shown).collect()
+}
+
 #[test]
 fn every_configuration_that_is_shown_is_sound() {
-    let (mut complaints, mut shown) = (Vec::new(), 0);
-    for document in documents() {
-        let configurations =
-            document.blocks.iter().filter(|(language, block)| language == "yaml" && block.contains("accounts:"));
-        for (_, block) in configurations {
-            shown += 1;
-            match Config::parse(&document.path.display().to_string(), block, &environment(block)) {
-                Ok((_, warnings)) if warnings.is_empty() => {}
-                Ok((_, warnings)) => complaints.push(format!("{}: {warnings:?}", document.path.display())),
-                Err(faults) => complaints.push(faults.to_string()),
-            }
+    let mut complaints = Vec::new();
+    let shown = configurations();
+    for (path, block) in &shown {
+        match Config::parse(&path.display().to_string(), block, &environment(block)) {
+            Ok((_, warnings)) if warnings.is_empty() => {}
+            Ok((_, warnings)) => complaints.push(format!("{}: {warnings:?}", path.display())),
+            Err(faults) => complaints.push(faults.to_string()),
         }
     }
-    assert!(shown >= 5, "{shown} configurations");
+    assert!(shown.len() >= 5, "{} configurations", shown.len());
     none(complaints);
 }
 
@@ -336,5 +351,26 @@ fn every_source_file_that_is_named_exists() {
         }
     }
     assert!(named > 20, "{named} files");
+    none(complaints);
+}
+
+#[test]
+fn every_shell_block_parses_and_names_only_files_that_exist() {
+    let (mut complaints, mut shown) = (Vec::new(), 0);
+    for document in documents() {
+        for (_, block) in document.blocks.iter().filter(|(language, _)| language == "sh") {
+            shown += 1;
+            let output = crate::tool::run(std::process::Command::new("bash").arg("-n"), block);
+            if !output.status.success() {
+                complaints.push(format!("{}: {}\n{block}", document.path.display(), crate::tool::said(&output)));
+            }
+            let ours =
+                |word: &&str| ["charts/", "deploy/", "scripts/", "docs/"].iter().any(|folder| word.starts_with(folder));
+            let words = block.split(|c: char| c.is_whitespace() || "'\"".contains(c)).filter(ours);
+            let gone = words.filter(|word| !top().join(word).exists());
+            complaints.extend(gone.map(|word| format!("{}: there is no {word}", document.path.display())));
+        }
+    }
+    assert!(shown > 20, "{shown} blocks");
     none(complaints);
 }

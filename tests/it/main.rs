@@ -4,7 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are their own")]
 
 mod ages;
+mod alerts;
 mod broker;
+mod chart;
 mod check;
 mod cli;
 mod clock;
@@ -20,6 +22,7 @@ mod event;
 mod exactly_once;
 mod field_notes;
 mod handover;
+mod image;
 mod kafka;
 mod kill;
 mod ledger;
@@ -34,6 +37,9 @@ mod simulation;
 mod sink;
 mod source;
 mod store;
+mod systemd;
 mod telemetry;
 mod tidy;
+mod tool;
 mod waits;
+mod yaml;

@@ -1,5 +1,7 @@
 //! The reference pages say exactly what the code does; `UPDATE_DOCS=1` writes them anew.
 
+pub mod schema;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -12,15 +14,26 @@ use jumpstream::exit_code::ExitCode;
 /// Compares a page with what it should be, or writes it.
 #[track_caller]
 fn check(name: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference").join(name);
+    check_file(&format!("docs/reference/{name}"), expected);
+}
+
+/// The same of any file of the project.
+#[track_caller]
+pub fn check_file(name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(&path, expected).expect("the page can be written");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == expected,
-        "docs/reference/{name} is out of date: run UPDATE_DOCS=1 cargo test --test it reference"
+        "{name} is out of date: run `make chart-docs` if it is the chart's, else UPDATE_DOCS=1 cargo test --test it reference"
     );
+}
+
+#[test]
+fn the_schema_for_editors_is_made_from_the_tables_of_the_reader() {
+    check("config.schema.json", &schema::page());
 }
 
 #[test]
@@ -173,6 +186,8 @@ sinks: [{type: stdout}]
 **Limits.** 1 MiB, one document, 16 levels, 100,000 values with aliases written out.
 
 The configuration is read once: a change wants a restart.
+
+**In an editor.** [config.schema.json](config.schema.json) is a JSON Schema of all keys that this release has. An editor with YAML's language server takes it by a first line `# yaml-language-server: $schema=…`, with the path or address where you keep it.
 
 In the titles below, `sinks[](kafka)` is a member of the list `sinks` with `type: kafka`.
 ";

@@ -267,8 +267,9 @@ fn no_opening(file: &File) -> Vec<String> {
     if !text.trim_end().ends_with(['.', ':', ';', '?']) {
         complaints.push(format!("does not open with a sentence after {mark}"));
     }
-    if file.is_script() && !file.text.contains("set -euo pipefail") {
-        complaints.push("has no set -euo pipefail".to_owned());
+    let strict = if file.text.starts_with("#!/usr/bin/env perl") { "use strict;" } else { "set -euo pipefail" };
+    if file.is_script() && !file.text.contains(strict) {
+        complaints.push(format!("has no {strict}"));
     }
     complaints
 }

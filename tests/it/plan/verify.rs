@@ -6,7 +6,7 @@ use std::time::Duration;
 use jumpstream::clock::Time;
 use jumpstream::ledger::Mark;
 use jumpstream::plan::cut::Unit;
-use jumpstream::plan::{Ages, Ask, Plan, Settings};
+use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken};
 
 use super::{Desk, INTERVAL, PAGE, minutes, noon, seconds};
 
@@ -63,6 +63,11 @@ fn answer(desk: &mut Desk, events: u64) {
     desk.plan.count_read(&mut desk.ledger, events, desk.now);
 }
 
+/// The page shows these of the events that were read before.
+fn show(desk: &mut Desk, ids: impl IntoIterator<Item = u64>) {
+    ids.into_iter().for_each(|id| assert_eq!(desk.admit(id, noon() - minutes(id) + seconds(7)), Taken::Known));
+}
+
 fn mark(desk: &Desk, at: Time) -> Option<Mark> {
     desk.ledger.standing().at(at)
 }
@@ -109,7 +114,7 @@ fn what_is_counted_and_not_shown_stays_unsettled_and_is_read_at_the_next_age() {
     let range = counted(&mut desk);
     answer(&mut desk, 43);
     assert_eq!(settle(&mut desk), range);
-    (1..=40).for_each(|id| drop(desk.admit(id, noon() - minutes(id) + seconds(7))));
+    show(&mut desk, 1..=40);
     desk.page_read(Some(100), 40, None);
     assert_eq!(mark(&desk, range.start), Some(Mark::Unsettled { age: AGE, missing: 3 }));
     assert_eq!(desk.ledger.summary().missing, 3);
@@ -119,7 +124,7 @@ fn what_is_counted_and_not_shown_stays_unsettled_and_is_read_at_the_next_age() {
     let again = counted(&mut desk);
     answer(&mut desk, 40);
     assert_eq!(settle(&mut desk), again);
-    (1..=40).for_each(|id| drop(desk.admit(id, noon() - minutes(id) + seconds(7))));
+    show(&mut desk, 1..=40);
     desk.page_read(Some(100), 40, None);
     assert_eq!(mark(&desk, range.start), Some(Mark::Counted { age: AGE * 2 }));
     assert_eq!(desk.ledger.summary().missing, 0);
@@ -155,7 +160,7 @@ fn read_again(desk: &mut Desk, shown: impl Fn(u64) -> bool) -> Range<Time> {
     };
     let inside: Vec<u64> = (1..=40).filter(|id| range.contains(&(noon() - minutes(*id) + seconds(7)))).collect();
     let shown: Vec<u64> = inside.into_iter().filter(|id| shown(*id)).collect();
-    shown.iter().for_each(|id| drop(desk.admit(*id, noon() - minutes(*id) + seconds(7))));
+    show(desk, shown.iter().copied());
     desk.page_read(Some(100), shown.len() as u32, None);
     range
 }
@@ -209,7 +214,7 @@ fn a_window_first_read_after_its_last_age_is_verified_by_a_count_behind_it() {
         assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
         desk.plan.interval_read(&mut desk.ledger, &[(gap.start, 4)]);
         assert_eq!(settle(&mut desk), gap);
-        (0..4).for_each(|id| drop(desk.admit(100 + id, gap.start + minutes(30))));
+        (0..4).for_each(|id| assert!(matches!(desk.admit(100 + id, gap.start + minutes(30)), Taken::New(_))));
         desk.end(4);
         assert_eq!(counted(&mut desk), gap);
         answer(&mut desk, count);
