@@ -4,7 +4,8 @@ pub mod file;
 pub mod kafka;
 mod property;
 mod sasl;
-mod syslog;
+pub mod syslog;
+mod tls;
 
 use std::collections::HashSet;
 
@@ -14,8 +15,10 @@ use super::value::shown;
 use crate::record::destination::Destination;
 
 pub use file::File;
-pub use kafka::{Kafka, Tls};
+pub use kafka::Kafka;
 pub use sasl::{Mechanism, Sasl};
+pub use syslog::Syslog;
+pub use tls::Tls;
 
 pub(super) const VARIANTS: &[Variant] = &[
     Variant { name: "kafka", keys: kafka::KEYS },
@@ -30,7 +33,7 @@ const TYPES: &[Choice] = &[
     Choice::new("kafka"),
     Choice::new("file"),
     Choice::new("stdout"),
-    Choice::not_yet("syslog", "meanwhile use `type: file` and let the SIEM's agent read the file, or `type: kafka`"),
+    Choice::new("syslog"),
 ];
 
 const fn of_type(example: &'static str) -> Key {
@@ -65,6 +68,8 @@ const RAW: &str = "use `format: raw` and let the consumer map the fields";
 pub enum Sink {
     /// Exactly or at least once.
     Kafka(Kafka),
+    /// By RELP at least once, else handed over.
+    Syslog(Syslog),
     /// At least once.
     File(File),
     /// Handed over to the pipe; JSON lines.
@@ -84,6 +89,7 @@ impl Sink {
                 let format = section.choice("format");
                 let sink = match name {
                     "kafka" => Sink::Kafka(Kafka::section(&section)?),
+                    "syslog" => Sink::Syslog(Syslog::section(&section)?),
                     "file" => Sink::File(File::section(&section)?),
                     _ => Sink::Stdout,
                 };
@@ -111,6 +117,7 @@ impl Sink {
     fn target(&self) -> String {
         match self {
             Sink::Kafka(kafka) => format!("topic {} on {}", kafka.topic, kafka.brokers.join(",")),
+            Sink::Syslog(syslog) => syslog.addresses.first().map(ToString::to_string).unwrap_or_default(),
             Sink::File(file) => file.path.display().to_string(),
             Sink::Stdout => "standard output".into(),
         }

@@ -31,6 +31,7 @@ mod simulation;
 mod sink;
 mod source;
 mod store;
+mod syslog;
 mod telemetry;
 mod tidy;
 mod waits;
