@@ -29,12 +29,7 @@ pub(super) const VARIANTS: &[Variant] = &[
 
 const STDOUT: &[Key] = &[of_type("stdout"), FORMAT];
 
-const TYPES: &[Choice] = &[
-    Choice::new("kafka"),
-    Choice::new("file"),
-    Choice::new("stdout"),
-    Choice::new("syslog"),
-];
+const TYPES: &[Choice] = &[Choice::new("kafka"), Choice::new("file"), Choice::new("stdout"), Choice::new("syslog")];
 
 const fn of_type(example: &'static str) -> Key {
     Key::new(

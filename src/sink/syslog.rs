@@ -106,12 +106,20 @@ pub struct SyslogSink {
     settings: Settings,
     format: Format,
     framing: Framing,
-    /// None before the first delivery, after a fault, and while one is at it.
-    line: Mutex<Option<Line>>,
+    place: Mutex<Place>,
     trouble: Trouble,
     lines: AtomicU64,
     /// Messages in a row that a RELP receiver refused while it took none.
     refused_in_a_row: AtomicU64,
+}
+
+/// Where deliveries find the line.
+#[derive(Default)]
+struct Place {
+    /// None before the first delivery, after a fault, and while one is at it.
+    line: Option<Line>,
+    /// When and why no line was to be had.
+    failed: Option<(Duration, Fault)>,
 }
 
 /// A connection and what is known of it.
@@ -133,6 +141,8 @@ enum Link {
     Relp(relp::Connection),
 }
 
+/// Between two tries to connect, whoever tries.
+const REST: Duration = Duration::from_millis(150);
 /// How often a message that a RELP receiver refuses is sent before it is given up.
 const TRIES: u32 = 3;
 /// So many messages in a row are given up; a receiver that refuses more and takes none is itself at fault.
@@ -152,7 +162,7 @@ impl SyslogSink {
                 Transport::Tcp | Transport::Tls => Framing::OctetCounting,
                 Transport::Relp | Transport::RelpTls => Framing::Relp,
             },
-            line: Mutex::new(None),
+            place: Mutex::default(),
             trouble: Trouble::new(format!("syslog {target}")),
             lines: AtomicU64::new(0),
             refused_in_a_row: AtomicU64::new(0),
@@ -166,9 +176,9 @@ impl SyslogSink {
     }
 
     /// A line that may be used: the one that there is, if nothing speaks against it, else a new one.
-    async fn line(&self, there: Option<Line>) -> Result<Line, Fault> {
+    async fn line(&self, place: &mut Place) -> Result<Line, Fault> {
         let Settings { addresses, tls, deadlines, .. } = &self.settings;
-        let Some(mut line) = there else { return self.connect().await };
+        let Some(mut line) = place.line.take() else { return self.connect_or_rest(place).await };
         let now = clock::uptime();
         if now.saturating_sub(line.used) > deadlines.idle || line.look(addresses, tls).await.is_err() {
             line.link.close(deadlines.close).await;
@@ -183,12 +193,25 @@ impl SyslogSink {
             line.link.close(deadlines.close).await;
             return self.connect().await;
         }
-        if line.at > 0 && let Ok(first) = self.connect_to(0).await {
+        if line.at > 0
+            && let Ok(first) = self.connect_to(0).await
+        {
             tracing::info!("back to {}", addresses[0]);
             line.link.close(deadlines.close).await;
             return Ok(first);
         }
         Ok(line)
+    }
+
+    /// As [`Self::connect`], but where that has just failed it fails at once: many streams may ask.
+    async fn connect_or_rest(&self, place: &mut Place) -> Result<Line, Fault> {
+        let rests = |failed: &(Duration, Fault)| clock::uptime().saturating_sub(failed.0) < REST;
+        if let Some((_, fault)) = place.failed.as_ref().filter(|failed| rests(failed)) {
+            return Err(fault.clone());
+        }
+        let connected = self.connect().await;
+        place.failed = connected.as_ref().err().map(|fault| (clock::uptime(), fault.clone()));
+        connected
     }
 
     /// To the first address that can be had.
@@ -226,8 +249,8 @@ impl SyslogSink {
     async fn hand_over(&self, records: &[Record], wait: &mut Wait<'_>) -> Result<Vec<Refused>, Fault> {
         let Settings { addresses, tls, deadlines, .. } = &self.settings;
         let frames = self.frames();
-        let mut place = self.line.lock().await;
-        let mut line = self.line(place.take()).await?;
+        let mut place = self.place.lock().await;
+        let mut line = self.line(&mut place).await?;
         let address = &addresses[line.at];
         let (too_large, mark) = match &mut line.link {
             Link::Datagram(socket) => (datagram::send(socket, &frames, records, address).await?, None),
@@ -239,7 +262,7 @@ impl SyslogSink {
         };
         let number = line.number;
         line.used = clock::uptime();
-        *place = Some(line);
+        place.line = Some(line);
         drop(place);
         if let Some((mark, probation)) = mark {
             // Others may write meanwhile.
@@ -252,8 +275,8 @@ impl SyslogSink {
 
     /// The line is dropped by whoever uses it next: its peer has closed it, or nothing moves on it.
     fn given_up(&self, number: u64, fault: Fault) -> Fault {
-        if let Ok(mut place) = self.line.try_lock() {
-            place.take_if(|line| line.number == number);
+        if let Ok(mut place) = self.place.try_lock() {
+            place.line.take_if(|line| line.number == number);
         }
         fault
     }
@@ -261,13 +284,13 @@ impl SyslogSink {
     /// Whether the line that a batch was written to has not been closed since.
     async fn still_stands(&self, number: u64) -> Result<(), Fault> {
         let Settings { addresses, tls, .. } = &self.settings;
-        let mut place = self.line.lock().await;
-        let looked = match place.as_mut().filter(|line| line.number == number) {
+        let mut place = self.place.lock().await;
+        let looked = match place.line.as_mut().filter(|line| line.number == number) {
             Some(line) => line.look(addresses, tls).await,
             None => Err(Fault::broken("the connection broke", "look at the receiver's log")),
         };
         if looked.is_err() {
-            place.take_if(|line| line.number == number);
+            place.line.take_if(|line| line.number == number);
         }
         looked
     }
@@ -275,8 +298,8 @@ impl SyslogSink {
     /// One try by RELP.
     async fn acknowledge(&self, batch: &mut Batch<'_>, wait: &mut Wait<'_>) -> Result<(), Fault> {
         let Settings { addresses, tls, deadlines, .. } = &self.settings;
-        let mut place = self.line.lock().await;
-        let mut line = self.line(place.take()).await?;
+        let mut place = self.place.lock().await;
+        let mut line = self.line(&mut place).await?;
         let address = &addresses[line.at];
         let Link::Relp(session) = &mut line.link else { return Err(Fault::broken("no RELP session", "report this")) };
         let mut pauses = Schedule::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -294,7 +317,9 @@ impl SyslogSink {
             }
             if tries >= TRIES {
                 let words = quote(words);
-                wait.until(format!("{address} refuses every message (`{words}`); look at the receiver's log and its disk"));
+                wait.until(format!(
+                    "{address} refuses every message (`{words}`); look at the receiver's log and its disk"
+                ));
             }
             sleep(pauses.pause()).await;
             batch.reopen();
@@ -303,7 +328,7 @@ impl SyslogSink {
             self.refused_in_a_row.store(0, Ordering::Relaxed);
         }
         line.used = clock::uptime();
-        *place = Some(line);
+        place.line = Some(line);
         Ok(())
     }
 
@@ -315,10 +340,15 @@ impl SyslogSink {
         while let Err(mut fault) = self.acknowledge(&mut batch, &mut patience.wait).await {
             let progress = batch.acknowledged() != std::mem::replace(&mut settled, batch.acknowledged());
             losses = if progress || !fault.broke { 0 } else { losses + 1 };
-            if losses >= 3 && let Some(record) = batch.first_open() {
+            if losses >= 3
+                && let Some(record) = batch.first_open()
+            {
                 let id = quote(record.event.id().unwrap_or("unknown"));
-                fault.finding += &format!(", each time before it acknowledges event {id} of {} bytes", record.value.len());
-                fault.remedy = "its limit may be lower (maxDataSize of rsyslog's imrelp): raise it, or lower max_message_bytes".into();
+                fault.finding +=
+                    &format!(", each time before it acknowledges event {id} of {} bytes", record.value.len());
+                fault.remedy =
+                    "its limit may be lower (maxDataSize of rsyslog's imrelp): raise it, or lower max_message_bytes"
+                        .into();
             }
             patience.with(fault).await;
         }
@@ -372,7 +402,8 @@ impl Sink for SyslogSink {
     }
 
     async fn close(&self) {
-        if let Some(line) = self.line.lock().await.take() {
+        let line = self.place.lock().await.line.take();
+        if let Some(line) = line {
             line.link.close(self.settings.deadlines.close).await;
         }
     }

@@ -3,6 +3,7 @@
 mod authority;
 mod check;
 mod fit;
+mod kill;
 mod line;
 mod message;
 mod peer;

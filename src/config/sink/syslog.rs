@@ -3,8 +3,8 @@
 use super::super::key::{Choice, Key, Kind, Presence};
 use super::super::read::{Item, Section};
 use super::super::value::shown;
-use super::tls::{self, Tls};
 use super::of_type;
+use super::tls::{self, Tls};
 use crate::record::syslog::{Address, FACILITIES, Oversize, Protocol, Transport};
 
 pub(super) const KEYS: &[Key] = &[
@@ -53,7 +53,13 @@ pub(super) const KEYS: &[Key] = &[
         "The HOSTNAME of each message.",
         "jumpstream.example.com",
     ),
-    Key::new("app_name", Kind::Text, Presence::Default("jumpstream"), "The APP-NAME or tag of each message.", "jumpcloud"),
+    Key::new(
+        "app_name",
+        Kind::Text,
+        Presence::Default("jumpstream"),
+        "The APP-NAME or tag of each message.",
+        "jumpcloud",
+    ),
     Key::new(
         "enterprise_number",
         Kind::Integer { least: 1, most: u32::MAX as u64 },
@@ -201,21 +207,29 @@ fn refuse_useless(section: &Section, transport: Transport, size: Option<u64>) {
     }
     if transport == Transport::Udp && size.is_some_and(|size| size > DATAGRAM) {
         let problem = format!("a datagram holds at most {DATAGRAM} bytes");
-        section.fault("max_message_bytes", problem, "write less, or use tcp://; over 1472 bytes a packet is cut on its way");
+        section.fault(
+            "max_message_bytes",
+            problem,
+            "write less, or use tcp://; over 1472 bytes a packet is cut on its way",
+        );
     }
 }
 
 fn addresses(section: &Section) -> Option<Vec<Address>> {
     let first = section.item("address").map(|item| address(section, &item));
-    let others = section.items("fallbacks").map(|items| {
-        items.iter().map(|item| (address(section, item), item.clone())).collect::<Vec<_>>()
-    });
+    let others = section
+        .items("fallbacks")
+        .map(|items| items.iter().map(|item| (address(section, item), item.clone())).collect::<Vec<_>>());
     let first = first??;
     let mut addresses = vec![first];
     for (address, item) in others? {
         let address = address?;
         if address.transport != addresses[0].transport {
-            let problem = format!("`{}://`, where `address` has `{}://`", address.transport.scheme(), addresses[0].transport.scheme());
+            let problem = format!(
+                "`{}://`, where `address` has `{}://`",
+                address.transport.scheme(),
+                addresses[0].transport.scheme()
+            );
             section.reader.refuse(&item, problem, "give all addresses the same transport");
             return None;
         }
@@ -244,7 +258,8 @@ fn address(section: &Section, item: &Item) -> Option<Address> {
 fn printable(section: &Section, name: &str, most: usize) -> Option<String> {
     let text = section.text(name)?;
     if text.len() > most || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let problem = format!("expected at most {most} printable ASCII characters without spaces, found {}", shown(&text));
+        let problem =
+            format!("expected at most {most} printable ASCII characters without spaces, found {}", shown(&text));
         section.fault(name, problem, "write a shorter or a plainer one");
         return None;
     }

@@ -21,8 +21,13 @@ const CERTIFICATE: Key = Key::new(
     "/etc/tls.crt",
 );
 
-const KEY: Key =
-    Key::new("key", Kind::Input, Presence::Optional("none"), "The certificate's key, PEM, unencrypted.", "/etc/tls.key");
+const KEY: Key = Key::new(
+    "key",
+    Kind::Input,
+    Presence::Optional("none"),
+    "The certificate's key, PEM, unencrypted.",
+    "/etc/tls.key",
+);
 
 const SERVER_NAME: Key = Key::new(
     "server_name",

@@ -87,14 +87,18 @@ impl Address {
                 }
             }
             None => match rest.split_once(':') {
-                Some((_, port)) if port.contains(':') => return Err("expected an IPv6 address in brackets, `[::1]:514`"),
+                Some((_, port)) if port.contains(':') => {
+                    return Err("expected an IPv6 address in brackets, `[::1]:514`");
+                }
                 Some((host, port)) => (host, Some(port)),
                 None => (rest, None),
             },
         };
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-:%".contains(c);
         if host.is_empty() || !host.chars().all(legal) {
-            return Err("expected a host of letters, digits, `.`, `_` and `-` behind `://`, and nothing behind the port");
+            return Err(
+                "expected a host of letters, digits, `.`, `_` and `-` behind `://`, and nothing behind the port",
+            );
         }
         let port = match port {
             Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or("expected a port from 1 to 65535")?,

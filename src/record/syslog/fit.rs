@@ -32,6 +32,7 @@ const LEAST: usize = 32;
 struct Unit<'a> {
     top: usize,
     inner: Option<usize>,
+    key: &'a [u8],
     value: &'a [u8],
 }
 
@@ -45,21 +46,14 @@ struct Member<'a> {
 /// Writes the event with its largest values left out, long strings shortened first, and a member `jumpstream` that says
 /// which, with the event's size and SHA-256. None where that doesn't fit either.
 pub(super) fn shrink(event: &[u8], room: usize, out: &mut Vec<u8>) -> Option<()> {
-    let inner = |value: &'_ [u8]| if value.starts_with(b"{") { value.len() } else { 0 };
-    let members: Vec<Member> = members(event)?
-        .into_iter()
-        .map(|(key, value)| {
-            let inner = if inner(value) > LONG { members(value).unwrap_or_default() } else { Vec::new() };
-            Member { key, value, inner }
-        })
-        .collect();
+    let members: Vec<Member> = members(event)?.into_iter().map(Member::of).collect();
     let mut units: Vec<Unit> = Vec::new();
     for (top, member) in members.iter().enumerate().filter(|(_, member)| !KEPT.contains(&member.key)) {
         if member.inner.is_empty() {
-            units.push(Unit { top, inner: None, value: member.value });
+            units.push(Unit { top, inner: None, key: member.key, value: member.value });
         }
         let inner = member.inner.iter().enumerate();
-        units.extend(inner.map(|(place, (_, value))| Unit { top, inner: Some(place), value }));
+        units.extend(inner.map(|(place, (key, value))| Unit { top, inner: Some(place), key, value }));
     }
     units.sort_by_key(|unit| std::cmp::Reverse(unit.value.len()));
 
@@ -77,7 +71,7 @@ pub(super) fn shrink(event: &[u8], room: usize, out: &mut Vec<u8>) -> Option<()>
             size -= unit.value.len() - shorten(unit.value).len() - ELLIPSIS.len();
         } else if dropped.insert(place) {
             let left = if shortened.remove(&place) { shorten(unit.value).len() } else { unit.value.len() };
-            size -= left;
+            size -= left + "\"\":".len() + unit.key.len();
         }
     }
     if size > room {
@@ -85,6 +79,13 @@ pub(super) fn shrink(event: &[u8], room: usize, out: &mut Vec<u8>) -> Option<()>
     }
     write_shrunk(event, &members, &shortened, &dropped, names, out);
     (out.len() <= room).then_some(())
+}
+
+impl<'a> Member<'a> {
+    fn of((key, value): (&'a [u8], &'a [u8])) -> Member<'a> {
+        let is_large = value.starts_with(b"{") && value.len() > LONG;
+        Member { key, value, inner: is_large.then(|| members(value)).flatten().unwrap_or_default() }
+    }
 }
 
 type Places = BTreeSet<(usize, Option<usize>)>;
@@ -201,9 +202,11 @@ fn shorten(string: &[u8]) -> &[u8] {
 }
 
 fn is_high_half(string: &[u8], at: usize) -> bool {
-    let half = |at: usize, from: &[u8]| string.get(at + 2..at + 4).is_some_and(|digits| {
-        digits[0].eq_ignore_ascii_case(&b'd') && from.contains(&digits[1].to_ascii_lowercase())
-    });
+    let half = |at: usize, from: &[u8]| {
+        string.get(at + 2..at + 4).is_some_and(|digits| {
+            digits[0].eq_ignore_ascii_case(&b'd') && from.contains(&digits[1].to_ascii_lowercase())
+        })
+    };
     half(at, b"89ab") && string.get(at + 6..at + 8) == Some(b"\\u") && half(at + 6, b"cdef")
 }
 

@@ -29,7 +29,9 @@ fn peer(said: &[u8]) -> Peer {
 
 /// Judges what the peer of a plain TCP connection said.
 pub(super) fn on_tcp(address: &Address, said: &[u8]) -> Option<Fault> {
-    let with = |scheme: &str| Address { transport: address.transport, ..address.clone() }.to_string().replacen("tcp", scheme, 1);
+    let with = |scheme: &str| {
+        Address { transport: address.transport, ..address.clone() }.to_string().replacen("tcp", scheme, 1)
+    };
     Some(match peer(said) {
         Peer::Tls => Fault::new(
             format!("{address} speaks TLS, and we don't"),
@@ -61,11 +63,17 @@ pub(super) fn in_relp(address: &Address, said: &[u8]) -> Fault {
     match peer(said) {
         Peer::Tls if !address.transport.is_tls() => Fault::new(
             format!("{address} speaks TLS, and we don't"),
-            format!("write `address: \"{}\"`, or correct the port", address.to_string().replacen("relp", "relp+tls", 1)),
+            format!(
+                "write `address: \"{}\"`, or correct the port",
+                address.to_string().replacen("relp", "relp+tls", 1)
+            ),
         ),
         Peer::Other(name) => not_syslog(address, name),
         _ => Fault::new(
-            format!("{address} answers what is no RELP: `{}`", quote(&String::from_utf8_lossy(&said[..said.len().min(80)]))),
+            format!(
+                "{address} answers what is no RELP: `{}`",
+                quote(&String::from_utf8_lossy(&said[..said.len().min(80)]))
+            ),
             "correct the port: it must be a RELP receiver's, such as rsyslog's imrelp",
         ),
     }

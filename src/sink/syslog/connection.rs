@@ -8,10 +8,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
+use super::Deadlines;
 use super::fault::Fault;
 use super::tls::Tls;
 use super::wire::{Counted, Wire};
-use super::Deadlines;
 use crate::quote::quote;
 use crate::record::syslog::Address;
 
@@ -30,7 +30,10 @@ pub(super) async fn connect(address: &Address, tls: &Tls, deadlines: &Deadlines)
         }
     }
     let why = last.unwrap_or_else(|| "its name has no address".to_owned());
-    Err(Fault::new(format!("{address} can't be reached ({why})"), "start the receiver, or correct the address and the network"))
+    Err(Fault::new(
+        format!("{address} can't be reached ({why})"),
+        "start the receiver, or correct the address and the network",
+    ))
 }
 
 /// A socket that sends to the address alone, and so is told where nobody listens there.
@@ -77,12 +80,18 @@ async fn speak(address: &Address, tls: &Tls, deadlines: &Deadlines, stream: TcpS
         Ok(Ok(stream)) => Ok(Wire::tls(stream)),
         Ok(Err(fault)) => Err(tls.explain(address, &fault).unwrap_or_else(|| {
             Fault::new(
-                format!("{address} ends the connection in the midst of the TLS handshake ({})", quote(&fault.to_string())),
+                format!(
+                    "{address} ends the connection in the midst of the TLS handshake ({})",
+                    quote(&fault.to_string())
+                ),
                 format!("correct the port; for a receiver without TLS write `{plain}://`; its log may say more"),
             )
         })),
         Err(_) => Err(Fault::new(
-            format!("{address} takes the connection but gives no answer in TLS within {} s", deadlines.handshake.as_secs()),
+            format!(
+                "{address} takes the connection but gives no answer in TLS within {} s",
+                deadlines.handshake.as_secs()
+            ),
             format!("correct the port: a receiver without TLS waits likewise; for such a one write `{plain}://`"),
         )),
     }

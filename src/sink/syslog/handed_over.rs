@@ -18,8 +18,8 @@ use super::wire::{Ends, Wire};
 use super::{Deadlines, answer, kernel};
 use crate::clock;
 use crate::quote::quote;
-use crate::record::syslog::{Address, Format, Scratch, Transport};
 use crate::record::Record;
+use crate::record::syslog::{Address, Format, Scratch, Transport};
 use crate::sink::Wait;
 
 /// So much is formatted and written at once.
@@ -96,8 +96,7 @@ impl Connection {
                     let moved = moved.map_err(|fault| broken(address, tls, &fault))?;
                     at += moved.written;
                     self.hear(address, moved.read)?;
-                    stalled = Stall::new();
-                    wait.over();
+                    stalled.over(wait);
                 }
                 Err(_) => stalled.say(address, self.wire.ends(), deadlines, wait)?,
             }
@@ -146,11 +145,15 @@ impl Connection {
 
 impl Mark {
     /// Returns when the peer's kernel has acknowledged all that lies before the mark.
-    pub async fn acknowledged(&self, address: &Address, deadlines: &Deadlines, wait: &mut Wait<'_>) -> Result<(), Fault> {
+    pub async fn acknowledged(
+        &self,
+        address: &Address,
+        deadlines: &Deadlines,
+        wait: &mut Wait<'_>,
+    ) -> Result<(), Fault> {
         let (mut pause, longest) = ASKING;
         let mut best = 0;
         let mut stalled = Stall::new();
-        let mut said = clock::uptime();
         loop {
             // First what was written: what the kernel takes meanwhile can only make the difference smaller.
             let written = self.ends.written.load(Ordering::Relaxed);
@@ -171,11 +174,9 @@ impl Mark {
             }
             if acknowledged > best {
                 best = acknowledged;
-                (stalled, said) = (Stall::new(), clock::uptime());
-                wait.over();
-            } else if clock::uptime().saturating_sub(said) >= deadlines.stall {
+                stalled.over(wait);
+            } else if stalled.is_due(deadlines) {
                 stalled.say(address, &self.ends, deadlines, wait)?;
-                said = clock::uptime();
             }
             sleep(pause).await;
             pause = (pause * 2).min(longest);
@@ -184,16 +185,34 @@ impl Mark {
 }
 
 /// How long nothing has moved.
-struct Stall(Duration);
+struct Stall {
+    since: Duration,
+    /// When that was last looked into.
+    looked: Duration,
+    said: bool,
+}
 
 impl Stall {
     fn new() -> Stall {
-        Stall(clock::uptime())
+        Stall { since: clock::uptime(), looked: clock::uptime(), said: false }
+    }
+
+    /// Something moves.
+    fn over(&mut self, wait: &mut Wait<'_>) {
+        if self.said {
+            wait.over();
+        }
+        *self = Stall::new();
+    }
+
+    fn is_due(&self, deadlines: &Deadlines) -> bool {
+        clock::uptime().saturating_sub(self.looked) >= deadlines.stall
     }
 
     /// Says that nothing moves; an error where the other machine doesn't answer either.
-    fn say(&self, address: &Address, ends: &Ends, deadlines: &Deadlines, wait: &mut Wait<'_>) -> Result<(), Fault> {
-        let lasted = clock::uptime().saturating_sub(self.0);
+    fn say(&mut self, address: &Address, ends: &Ends, deadlines: &Deadlines, wait: &mut Wait<'_>) -> Result<(), Fault> {
+        (self.looked, self.said) = (clock::uptime(), true);
+        let lasted = self.looked.saturating_sub(self.since);
         // Where nobody reads, a new connection would only take what is sent a second time into another buffer.
         let is_full = kernel::state(ends.local, ends.peer).is_ok_and(|state| state.is_open && state.is_full);
         if is_full && !deadlines.leaves_the_full {

@@ -30,7 +30,12 @@ pub async fn inspect(settings: &Settings, within: Duration) -> Vec<Inspection> {
     let look = |address: &Address| {
         let address = address.clone();
         async move {
-            let late = || Fault::new(format!("{address} gives no answer within {} s", within.as_secs()), "start it, or correct the address");
+            let late = || {
+                Fault::new(
+                    format!("{address} gives no answer within {} s", within.as_secs()),
+                    "start it, or correct the address",
+                )
+            };
             let opened = Link::open(&address, &settings.tls, settings.window, &settings.deadlines);
             let opened = tokio::time::timeout(within, opened).await.unwrap_or_else(|_| Err(late()));
             let found = match opened {

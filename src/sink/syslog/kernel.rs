@@ -34,8 +34,11 @@ pub(super) struct State {
 
 /// Asks for one connection of our own; `NotFound` where there is none any more.
 pub(super) fn state(local: SocketAddr, peer: SocketAddr) -> io::Result<State> {
-    let mut socket =
-        Socket::new(Domain::from(AF_NETLINK), Type::DGRAM.cloexec().nonblocking(), Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
+    let mut socket = Socket::new(
+        Domain::from(AF_NETLINK),
+        Type::DGRAM.cloexec().nonblocking(),
+        Some(Protocol::from(NETLINK_SOCK_DIAG)),
+    )?;
     socket.send(&question(local, peer))?;
     // The kernel has answered when `send` returns.
     let mut answer = [0; 512];

@@ -68,8 +68,13 @@ pub(super) async fn open(
     let plain = if address.transport.is_tls() { "tls" } else { "tcp" };
     let silent = || {
         Fault::new(
-            format!("{address} takes the connection but doesn't answer RELP's `open` within {} s", deadlines.handshake.as_secs()),
-            format!("correct the port: it must be a RELP receiver's; a plain one waits likewise, for it write `{plain}://`"),
+            format!(
+                "{address} takes the connection but doesn't answer RELP's `open` within {} s",
+                deadlines.handshake.as_secs()
+            ),
+            format!(
+                "correct the port: it must be a RELP receiver's; a plain one waits likewise, for it write `{plain}://`"
+            ),
         )
     };
     // What breaks before there is a session is no session's end.
@@ -88,7 +93,7 @@ impl Connection {
         wait: &mut Wait<'_>,
     ) -> Result<(), Fault> {
         batch.rewind();
-        let mut moved_at = clock::uptime();
+        let (mut moved_at, mut said) = (clock::uptime(), false);
         loop {
             if self.written == self.out.len() {
                 self.refill(batch);
@@ -96,16 +101,21 @@ impl Connection {
             if self.session.in_flight() == 0 && self.out.is_empty() {
                 return Ok(());
             }
-            let step = self.step(address, tls, &mut |told| batch.settle(told));
-            match timeout(deadlines.stall, step).await {
+            let mut tell = |told| batch.settle(told);
+            match timeout(deadlines.stall, self.step(address, tls, &mut tell)).await {
                 Ok(stepped) => {
                     stepped?;
                     moved_at = clock::uptime();
-                    wait.over();
+                    if std::mem::take(&mut said) {
+                        wait.over();
+                    }
                 }
-                Err(_) if clock::uptime().saturating_sub(moved_at) < deadlines.give_up => wait.until(format!(
-                    "{address} acknowledges nothing; look at the receiver: its disk or its queue may be full"
-                )),
+                Err(_) if clock::uptime().saturating_sub(moved_at) < deadlines.give_up => {
+                    said = true;
+                    wait.until(format!(
+                        "{address} acknowledges nothing; look at the receiver: its disk or its queue may be full"
+                    ));
+                }
                 Err(_) => {
                     return Err(Fault::broken(
                         format!("{address} acknowledges nothing, for {} s by now", deadlines.give_up.as_secs()),
@@ -125,15 +135,12 @@ impl Connection {
         }
     }
 
-    async fn step(
-        &mut self,
-        address: &Address,
-        tls: &Tls,
-        tell: &mut impl FnMut(session::Told),
-    ) -> Result<(), Fault> {
+    async fn step(&mut self, address: &Address, tls: &Tls, tell: &mut impl FnMut(session::Told)) -> Result<(), Fault> {
         let moved = self.wire.exchange(&self.out[self.written..], &mut self.inbox).await;
         let moved = moved.map_err(|fault| {
-            tls.explain(address, &fault).map(|fault| Fault { broke: true, ..fault }).unwrap_or_else(|| lost(address, &fault.to_string()))
+            tls.explain(address, &fault)
+                .map(|fault| Fault { broke: true, ..fault })
+                .unwrap_or_else(|| lost(address, &fault.to_string()))
         })?;
         self.written += moved.written;
         match moved.read {

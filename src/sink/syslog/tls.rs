@@ -70,7 +70,8 @@ impl Tls {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate)?;
-                let key_der = PrivateKeyDer::from_pem_file(key).map_err(|fault| unreadable(key, &fault, "an unencrypted PEM key"))?;
+                let key_der = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|fault| unreadable(key, &fault, "an unencrypted PEM key"))?;
                 config.with_client_auth_cert(chain, key_der).map_err(|fault| {
                     Fault::new(
                         format!("{} and {} don't belong together ({fault})", certificate.display(), key.display()),
@@ -114,7 +115,9 @@ impl Tls {
                 "what answers there doesn't speak TLS".to_owned(),
                 format!("correct the port, or write `{plain}://` for a receiver without TLS"),
             ),
-            other => (format!("TLS failed: {}", quote(&other.to_string())), "look at the receiver's TLS settings".into()),
+            other => {
+                (format!("TLS failed: {}", quote(&other.to_string())), "look at the receiver's TLS settings".into())
+            }
         };
         Some(Fault::new(format!("{address}: {finding}"), remedy))
     }
@@ -122,12 +125,14 @@ impl Tls {
     fn explain_certificate(&self, address: &Address, fault: &CertificateError) -> (String, String) {
         let name = quote(self.name(address));
         match fault {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                ("its certificate has expired".into(), "renew the receiver's certificate, or set this machine's clock".into())
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                ("its certificate is not valid yet".into(), "set this machine's clock, or the receiver's certificate".into())
-            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                "its certificate has expired".into(),
+                "renew the receiver's certificate, or set this machine's clock".into(),
+            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+                "its certificate is not valid yet".into(),
+                "set this machine's clock, or the receiver's certificate".into(),
+            ),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
                 format!("its certificate is not for `{name}`"),
                 "correct the address, or write `tls: {server_name: …}` with a name that the certificate has".into(),
@@ -136,7 +141,10 @@ impl Tls {
                 "its certificate is signed by nobody whom we trust".into(),
                 "write `tls: {ca: …}` with the authority that signed it".into(),
             ),
-            other => (format!("its certificate is refused ({})", quote(&other.to_string())), "correct the receiver's certificate".into()),
+            other => (
+                format!("its certificate is refused ({})", quote(&other.to_string())),
+                "correct the receiver's certificate".into(),
+            ),
         }
     }
 }
@@ -169,8 +177,7 @@ fn refused(alert: AlertDescription) -> (String, String) {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let expected = "certificates in PEM";
-    let read: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let certificates = read.map_err(|fault| unreadable(path, &fault, expected))?;
     if certificates.is_empty() {
         return Err(unreadable(path, &"there are none", expected));

@@ -66,7 +66,8 @@ impl Authority {
         let (certificate, key) = self.sign(name, oddity);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let config = config.unwrap();
         let config = match wants {
             None => config.with_no_client_auth(),

@@ -7,7 +7,7 @@ use super::receiver::{Ends, Receiver};
 use crate::sink::eventually;
 
 async fn report(sink: &str, rest: &str, test_message: bool) -> Report {
-    let api = emulator::start(Options { keys: vec!["key".into()], events: 10, ..Options::default() }).await.unwrap();
+    let api = emulator::start(Options { keys: vec!["key".into()], events: 500, ..Options::default() }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("key"), "key").unwrap();
@@ -24,7 +24,8 @@ async fn report(sink: &str, rest: &str, test_message: bool) -> Report {
 
 #[track_caller]
 fn says(report: &Report, name: &str, state: State, said: &str) {
-    let row = report.rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no {name}: {}", report.table(false)));
+    let row =
+        report.rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no {name}: {}", report.table(false)));
     assert_eq!(row.state, state, "{}", report.table(false));
     let text = format!("{} → {}", row.finding, row.remedy.as_deref().unwrap_or_default());
     assert!(text.contains(said), "{text}");

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 /// How messages end.
@@ -41,7 +42,8 @@ struct State {
     fates: Mutex<Vec<Fate>>,
     /// How the connections ended: true where the client said that it leaves.
     endings: Mutex<Vec<bool>>,
-    wake: tokio::sync::watch::Sender<bool>,
+    wake: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl Receiver {
@@ -51,24 +53,30 @@ impl Receiver {
 
     /// `port` zero is any.
     pub async fn with(port: u16, ends: Ends, tls: Option<TlsAcceptor>) -> Receiver {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let listener = listen(port);
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             messages: Mutex::default(),
             connections: AtomicUsize::new(0),
             fates: Mutex::default(),
             endings: Mutex::default(),
-            wake: tokio::sync::watch::Sender::new(false),
+            wake: watch::Sender::new(false),
+            stop: watch::Sender::new(false),
         });
         let serving = state.clone();
         let accepting = tokio::spawn(async move {
-            let mut clients = tokio::task::JoinSet::new();
+            let mut clients = JoinSet::new();
+            let mut stop = serving.stop.subscribe();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, _) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+                };
                 serving.connections.fetch_add(1, Ordering::SeqCst);
                 let fate = serving.fates.lock().unwrap().pop().unwrap_or(Fate::Good);
                 clients.spawn(serving.clone().serve(stream, ends, tls.clone(), fate));
             }
+            clients.shutdown().await;
         });
         Receiver { port, state, accepting }
     }
@@ -96,22 +104,19 @@ impl Receiver {
 
     /// Ends it, with all of its connections, and gives what it had received.
     pub async fn stop(self) -> Vec<Vec<u8>> {
-        self.accepting.abort();
-        let port = self.port;
-        let messages = self.messages();
-        drop(self);
-        // Its port is free once its connections are gone.
-        while TcpListener::bind(("127.0.0.1", port)).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-        messages
+        self.state.stop.send_replace(true);
+        self.accepting.await.unwrap();
+        self.state.messages.lock().unwrap().clone()
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
+/// With little room for what is not read, so that what a kernel acknowledges is nearly what was read.
+fn listen(port: u16) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    socket.listen(64).unwrap()
 }
 
 impl State {
@@ -135,7 +140,12 @@ impl State {
     }
 
     /// Gives the stream back, and whether it is to be reset.
-    async fn read<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<State>, mut stream: S, ends: Ends, fate: Fate) -> (S, bool) {
+    async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Arc<State>,
+        mut stream: S,
+        ends: Ends,
+        fate: Fate,
+    ) -> (S, bool) {
         if fate == Fate::Asleep {
             let _ = self.wake.subscribe().wait_for(|awake| *awake).await;
         }

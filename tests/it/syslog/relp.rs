@@ -20,7 +20,7 @@ use crate::sink::eventually;
 
 /// What a server does, decided anew for each connection.
 #[derive(Debug, Clone, Default)]
-struct Habits {
+pub struct Habits {
     /// Ends the session once it has read so many messages, the last of which it doesn't acknowledge.
     messages: Option<usize>,
     /// Takes part of the bytes of the next message too.
@@ -38,8 +38,8 @@ struct Habits {
     answer: Option<&'static str>,
 }
 
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     state: Arc<State>,
 }
 
@@ -55,7 +55,7 @@ struct State {
 }
 
 impl Server {
-    async fn start(habits: Vec<Habits>) -> Server {
+    pub async fn start(habits: Vec<Habits>) -> Server {
         Server::with(habits, None).await
     }
 
@@ -84,11 +84,11 @@ impl Server {
         Server { port, state }
     }
 
-    fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("relp://127.0.0.1:{}", self.port)
     }
 
-    fn messages(&self) -> Vec<Vec<u8>> {
+    pub fn messages(&self) -> Vec<Vec<u8>> {
         self.state.messages.lock().unwrap().clone()
     }
 
@@ -108,7 +108,11 @@ impl State {
                 expected += 1;
                 match command.as_str() {
                     "open" => {
-                        assert!(number == 1 && data.starts_with(b"relp_version="), "{}", String::from_utf8_lossy(&data));
+                        assert!(
+                            number == 1 && data.starts_with(b"relp_version="),
+                            "{}",
+                            String::from_utf8_lossy(&data)
+                        );
                         let offers = "200 OK\nrelp_version=0\nrelp_software=test,1\ncommands=syslog";
                         answers.push(response(number, habits.answer.unwrap_or(offers)));
                     }
@@ -175,7 +179,8 @@ fn frame(inbox: &mut Vec<u8>) -> Option<(u32, String, Vec<u8>)> {
     words.next()?;
     let head = number.len() + command.len() + length.len() + 2;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let (number, command, length) = (text(number).parse().unwrap(), text(command), text(length).parse::<usize>().unwrap());
+    let (number, command, length) =
+        (text(number).parse().unwrap(), text(command), text(length).parse::<usize>().unwrap());
     let end = if length == 0 { head } else { head + 1 + length };
     if inbox.len() <= end {
         return None;
@@ -253,7 +258,11 @@ async fn sessions_that_are_lost_at_any_message_lose_nothing_and_repeat_nothing_a
         assert_all_there(&received, 0..1_000);
         // Of a session only what was read and whose answer was lost comes again.
         let repeats = received.len() - 1_000;
-        assert!(repeats <= (server.sessions() - 1) * window, "seed {seed}: {repeats} in {} sessions", server.sessions());
+        assert!(
+            repeats <= (server.sessions() - 1) * window,
+            "seed {seed}: {repeats} in {} sessions",
+            server.sessions()
+        );
     }
 }
 

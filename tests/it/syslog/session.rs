@@ -26,9 +26,12 @@ fn nothing_is_sent_before_the_receiver_has_agreed() {
     let mut out = Vec::new();
     let mut session = Session::open(8, &mut out);
     let text = String::from_utf8(out).unwrap();
-    assert!(text.starts_with("1 open ") && text.contains(" relp_version=0\n") && text.ends_with("\ncommands=syslog\n"), "{text}");
+    assert!(
+        text.starts_with("1 open ") && text.contains(" relp_version=0\n") && text.ends_with("\ncommands=syslog\n"),
+        "{text}"
+    );
     assert!(!session.is_open() && !session.may_send());
-    for byte in b"1 rsp 22 200 OK\nrelp_version=0\n" {
+    for byte in b"1 rsp 21 200 OK\nrelp_version=0\n" {
         assert!(!session.may_send());
         session.receive(&[*byte], |_| {}).unwrap();
     }
@@ -38,7 +41,15 @@ fn nothing_is_sent_before_the_receiver_has_agreed() {
 #[test]
 fn what_is_no_frame_is_told_at_once() {
     let fault = |text: &[u8]| Session::open(8, &mut Vec::new()).receive(text, |_| {}).unwrap_err();
-    for text in [b"HTTP/1.1 400".as_slice(), b"\x15\x03\x03\x00\x02", b"<134>1", b"1234567890 rsp ", b"1 rsp x", b"1 rsp 7 200 OK\n1", b"1  "] {
+    for text in [
+        b"HTTP/1.1 400".as_slice(),
+        b"\x15\x03\x03\x00\x02",
+        b"<134>1",
+        b"1234567890 rsp ",
+        b"1 rsp x",
+        b"1 rsp 7 200 OK\n1",
+        b"1  ",
+    ] {
         assert_eq!(fault(text), Error::Foreign(text.to_vec()), "{}", String::from_utf8_lossy(text));
     }
     assert!(matches!(fault(b"1 rsp 10 500 not so\n"), Error::OpenRefused(words) if words == "500 not so"));
@@ -63,7 +74,9 @@ fn a_refusal_has_the_receivers_words() {
     let mut session = open(8);
     session.send(5, b"m", &mut Vec::new());
     let mut told = Vec::new();
-    session.receive(b"2 rsp 20 500 no\nmore of it here\n", |each| told.push(each)).unwrap_or_else(|fault| panic!("{fault}"));
+    session
+        .receive(b"2 rsp 22 500 no\nmore of it here\n", |each| told.push(each))
+        .unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!(told, [Told::Refused(5, "500 no".into())]);
     assert_eq!(session.in_flight(), 0);
 }

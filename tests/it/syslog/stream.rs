@@ -40,21 +40,26 @@ async fn what_is_too_large_is_refused_and_the_others_go_on() {
     batch.insert(1, record(format!(r#"{{"id":"large","x":"{}"}}"#, "y".repeat(64 << 10))));
     let refused = deliver(&SyslogSink::new(settings(&[&to(&receiver)])), &batch).await;
     assert_eq!((refused.len(), refused[0].index, refused[0].reason), (1, 1, Reason::TooLargeForSink));
-    assert_all_there(&eventually("both are read", || Some(receiver.messages()).filter(|all| all.len() == 2)).await, 0..2);
+    assert_all_there(
+        &eventually("both are read", || Some(receiver.messages()).filter(|all| all.len() == 2)).await,
+        0..2,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_handed_over_only_when_the_receivers_kernel_has_it() {
     let receiver = Receiver::start(Ends::Counted).await;
     receiver.fates(&[Fate::Asleep]);
-    let sink = Arc::new(SyslogSink::new(settings(&[&to(&receiver)])));
+    let mut settings = settings(&[&to(&receiver)]);
+    settings.deadlines.give_up = Duration::from_secs(1);
+    let sink = Arc::new(SyslogSink::new(settings));
     let delivering = sink.clone();
     // More than what two sockets hold between them.
     let delivery = tokio::spawn(async move { deliver(&delivering, &records(0..2_000, 20_000)).await });
     let trouble = eventually("it is said", || sink.trouble()).await;
     assert!(trouble.contains("takes nothing; look at the receiver: it has stopped reading"), "{trouble}");
     // Longer than after which a receiver whose machine doesn't answer would be given up.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!delivery.is_finished());
     receiver.wake();
     assert_eq!(delivery.await.unwrap(), []);
@@ -64,21 +69,24 @@ async fn a_batch_is_handed_over_only_when_the_receivers_kernel_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_in_mid_batch_costs_nothing() {
-    for fates in [
-        [Fate::ResetAfter(1), Fate::CloseAfter(1)],
-        [Fate::ResetAfter(100_000), Fate::ResetAfter(1_000_000)],
-        [Fate::CloseAfter(100_000), Fate::CloseAfter(1_000_000)],
-        // At the last byte: all has been read, and the batch is sent again all the same, since who knows.
-        [Fate::CloseAfter(1_290_000), Fate::Good],
-    ] {
+async fn connections_that_break_in_mid_batch_cost_nothing() {
+    for seed in seeds(6, 500) {
+        let mut random = fastrand::Rng::with_seed(seed);
         let receiver = Receiver::start(Ends::Counted).await;
+        // Each connection is sent all of the batch, of which its end is more than a receiver's kernel holds.
+        let fates: Vec<Fate> = (0..random.usize(1..6))
+            .map(|_| {
+                let bytes = if random.bool() { random.usize(1..2_000) } else { random.usize(1..1_200_000) };
+                if random.bool() { Fate::ResetAfter(bytes) } else { Fate::CloseAfter(bytes) }
+            })
+            .collect();
         receiver.fates(&fates);
         let sink = SyslogSink::new(settings(&[&to(&receiver)]));
-        assert_eq!(deliver(&sink, &records(0..2_000, 500)).await, []);
+        assert_eq!(deliver(&sink, &records(0..2_000, 500)).await, [], "seed {seed}");
         sink.close().await;
         let last = |all: &Vec<Vec<u8>>| all.last().is_some_and(|message| super::id(message) == "1999");
-        let received = eventually("all is read", || Some(receiver.messages()).filter(last)).await;
+        let received =
+            eventually(&format!("all is read, seed {seed}"), || Some(receiver.messages()).filter(last)).await;
         assert_all_there(&received, 0..2_000);
     }
 }
@@ -113,7 +121,10 @@ async fn a_receiver_that_is_not_there_is_waited_for_and_said() {
     let receiver = Receiver::with(port, Ends::Counted, None).await;
     assert_eq!(delivery.await.unwrap(), []);
     assert_eq!(sink.trouble(), None);
-    assert_all_there(&eventually("it is read", || Some(receiver.messages()).filter(|all| all.len() == 10)).await, 0..10);
+    assert_all_there(
+        &eventually("it is read", || Some(receiver.messages()).filter(|all| all.len() == 10)).await,
+        0..10,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +138,10 @@ async fn another_receiver_stands_in_and_the_first_comes_back() {
     assert_all_there(&at_first, 0..10);
     first.stop().await;
     deliver(&sink, &records(10..20, 10)).await;
-    assert_all_there(&eventually("read by the second", || Some(second.messages()).filter(|all| all.len() == 10)).await, 10..20);
+    assert_all_there(
+        &eventually("read by the second", || Some(second.messages()).filter(|all| all.len() == 10)).await,
+        10..20,
+    );
     let first = Receiver::with(port, Ends::Counted, None).await;
     let mut number = 20;
     eventually_delivered(&sink, &mut number, || !first.messages().is_empty()).await;
@@ -148,41 +162,29 @@ async fn eventually_delivered(sink: &SyslogSink, number: &mut usize, condition: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_deliver_at_once_share_a_connection_and_lose_nothing() {
-    for seed in seeds(2, 100) {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let receiver = Receiver::start(Ends::Counted).await;
-        let fates: Vec<Fate> = (0..random.usize(0..6))
-            .map(|_| {
-                let bytes = random.usize(1..400_000);
-                if random.bool() { Fate::ResetAfter(bytes) } else { Fate::CloseAfter(bytes) }
+async fn streams_that_deliver_at_once_share_a_connection_and_repeat_nothing() {
+    let receiver = Receiver::start(Ends::Counted).await;
+    let sink = Arc::new(SyslogSink::new(settings(&[&to(&receiver)])));
+    let streams: Vec<_> = (0..8)
+        .map(|stream| {
+            let sink = sink.clone();
+            tokio::spawn(async move {
+                for batch in 0..5 {
+                    let start = stream * 1_000 + batch * 20;
+                    assert_eq!(deliver(&sink, &records(start..start + 20, 1_000)).await, []);
+                }
             })
-            .collect();
-        receiver.fates(&fates);
-        let sink = Arc::new(SyslogSink::new(settings(&[&to(&receiver)])));
-        let streams: Vec<_> = (0..8)
-            .map(|stream| {
-                let (sink, padding) = (sink.clone(), random.usize(0..2_000));
-                tokio::spawn(async move {
-                    for batch in 0..5 {
-                        let start = stream * 1_000 + batch * 20;
-                        assert_eq!(deliver(&sink, &records(start..start + 20, padding)).await, []);
-                    }
-                })
-            })
-            .collect();
-        for stream in streams {
-            stream.await.unwrap();
-        }
-        sink.close().await;
-        let wanted: std::collections::BTreeSet<String> =
-            (0..8).flat_map(|stream| (0..100).map(move |number| (stream * 1_000 + number).to_string())).collect();
-        eventually(&format!("all is read with seed {seed}"), || {
-            let found = receiver.messages().iter().map(|message| super::id(message)).collect();
-            wanted.is_subset(&found).then_some(())
         })
-        .await;
+        .collect();
+    for stream in streams {
+        stream.await.unwrap();
     }
+    sink.close().await;
+    let received = eventually("all is read", || Some(receiver.messages()).filter(|all| all.len() >= 800)).await;
+    let mut found: Vec<usize> = received.iter().map(|message| super::id(message).parse().unwrap()).collect();
+    found.sort_unstable();
+    let wanted: Vec<usize> = (0..8).flat_map(|stream| stream * 1_000..stream * 1_000 + 100).collect();
+    assert_eq!((found, receiver.connections()), (wanted, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

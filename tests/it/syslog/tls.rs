@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jumpstream::sink::Sink as _;
 use jumpstream::sink::syslog::{Settings, SyslogSink};
@@ -22,7 +23,9 @@ async fn received(receiver: &Receiver, count: usize) -> Vec<Vec<u8>> {
 }
 
 /// What is said while a delivery waits.
-async fn trouble(settings: Settings) -> String {
+async fn trouble(mut settings: Settings) -> String {
+    // A receiver on a loaded machine takes its time to refuse.
+    settings.deadlines.probation = Duration::from_secs(10);
     let sink = Arc::new(SyslogSink::new(settings));
     let delivering = sink.clone();
     let delivery = tokio::spawn(async move { delivering.deliver(&records(0..1, 10)).await });
@@ -40,7 +43,7 @@ async fn every_event_arrives_and_leaving_is_said() {
     assert_eq!(deliver(&sink, &records(0..3_000, 500)).await, []);
     sink.close().await;
     assert_all_there(&received(&receiver, 3_000).await, 0..3_000);
-    assert_eq!(eventually("it has ended", || receiver.endings().first().copied()).await, true, "close_notify was sent");
+    assert!(eventually("it has ended", || receiver.endings().first().copied()).await, "close_notify was sent");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +121,7 @@ async fn files_that_change_are_read_again_without_a_restart() {
         assert!(tokio::time::Instant::now() < deadline, "the files were not read again");
         deliver(&sink, &records(number..number + 1, 10)).await;
         number += 1;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let all = received(&receiver, number).await;
     assert_eq!(all.len(), number, "nothing came twice");

@@ -50,7 +50,8 @@ pub enum Error {
 /// The number of `open`.
 const OPEN: u32 = 1;
 /// What we offer. librelp, which wrote the specification, calls the version 0 and is called so by all.
-const OFFERS: &str = concat!("relp_version=0\nrelp_software=jumpstream,", env!("CARGO_PKG_VERSION"), "\ncommands=syslog");
+const OFFERS: &str =
+    concat!("relp_version=0\nrelp_software=jumpstream,", env!("CARGO_PKG_VERSION"), "\ncommands=syslog");
 
 impl Session {
     /// Begins a session by writing `open`; messages wait until [`Self::is_open`].
@@ -97,7 +98,7 @@ impl Session {
     /// Takes what has come, in any pieces, and tells of each message that it answers.
     pub fn receive(&mut self, bytes: &[u8], mut tell: impl FnMut(Told)) -> Result<(), Error> {
         self.inbox.extend_from_slice(bytes);
-        let inbox = std::mem::take(&mut self.inbox);
+        let mut inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
         loop {
             let read = frame::read(&inbox[at..]);
@@ -109,7 +110,8 @@ impl Session {
             self.take(frame, &mut tell)?;
             at += length;
         }
-        self.inbox = inbox[at..].to_vec();
+        inbox.drain(..at);
+        self.inbox = inbox;
         Ok(())
     }
 
@@ -141,7 +143,10 @@ impl Session {
         let offers = data.split(|byte| *byte == b'\n').skip(1);
         let mut commands = offers.filter_map(|offer| offer.strip_prefix(b"commands="));
         // A receiver that says nothing of commands takes what we have offered.
-        if commands.next().is_some_and(|commands| !commands.split(|byte| *byte == b',').any(|command| command == b"syslog")) {
+        if commands
+            .next()
+            .is_some_and(|commands| !commands.split(|byte| *byte == b',').any(|command| command == b"syslog"))
+        {
             return Err(Error::NoSyslog);
         }
         self.window = self.agreed;
