@@ -58,7 +58,9 @@ pub(super) fn shrink(event: &[u8], room: usize, out: &mut Vec<u8>) -> Option<()>
     units.sort_by_key(|unit| std::cmp::Reverse(unit.value.len()));
 
     let names = NAMES.min(room / 4);
-    let mut size = event.len() + NOTE + names;
+    // Each member is counted with a comma, of which an object has one less.
+    let commas = 1 + members.iter().filter(|member| !member.inner.is_empty()).count();
+    let mut size = event.len() + commas + NOTE + names;
     let mut shortened = BTreeSet::new();
     let mut dropped = BTreeSet::new();
     // In two rounds: what was shortened in the first may be left out in the second.
@@ -71,7 +73,7 @@ pub(super) fn shrink(event: &[u8], room: usize, out: &mut Vec<u8>) -> Option<()>
             size -= unit.value.len() - shorten(unit.value).len() - ELLIPSIS.len();
         } else if dropped.insert(place) {
             let left = if shortened.remove(&place) { shorten(unit.value).len() } else { unit.value.len() };
-            size -= left + "\"\":".len() + unit.key.len();
+            size -= left + "\"\":,".len() + unit.key.len();
         }
     }
     if size > room {

@@ -83,17 +83,24 @@ impl SyslogSink {
     pub async fn test(settings: Settings, within: Duration) -> Result<(), (String, String)> {
         let record = test_record(&settings);
         let sink = SyslogSink::new(settings);
-        let delivered = tokio::time::timeout(within, sink.deliver(std::slice::from_ref(&record))).await;
+        let delivered = {
+            let mut delivery = std::pin::pin!(sink.deliver(std::slice::from_ref(&record)));
+            let delivered = tokio::time::timeout(within, &mut delivery).await;
+            // Asked while the delivery still waits.
+            delivered.map_err(|_| sink.trouble())
+        };
         sink.close().await;
+        let late = || format!("it is not delivered within {} s; look at the receiver's log", within.as_secs());
+        let halves = |sentence: String| match sentence.rsplit_once("; ") {
+            Some((finding, remedy)) => (finding.to_owned(), remedy.to_owned()),
+            None => (sentence, "look at the receiver's log".to_owned()),
+        };
         match delivered {
             Ok(Ok(refused)) => refused.into_iter().next().map_or(Ok(()), |refused| {
                 Err((refused.explanation, "raise the receiver's limit, or lower max_message_bytes".to_owned()))
             }),
-            Ok(Err(error)) => Err((error.to_string(), "look at the receiver".to_owned())),
-            Err(_) => Err((
-                sink.trouble().unwrap_or_else(|| format!("not delivered within {} s", within.as_secs())),
-                "look at the receiver's log".to_owned(),
-            )),
+            Ok(Err(error)) => Err(halves(error.to_string())),
+            Err(trouble) => Err(halves(trouble.unwrap_or_else(late))),
         }
     }
 }

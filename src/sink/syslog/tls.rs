@@ -137,7 +137,8 @@ impl Tls {
                 format!("its certificate is not for `{name}`"),
                 "correct the address, or write `tls: {server_name: …}` with a name that the certificate has".into(),
             ),
-            CertificateError::UnknownIssuer => (
+            // The second where a stranger has an authority's name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 "its certificate is signed by nobody whom we trust".into(),
                 "write `tls: {ca: …}` with the authority that signed it".into(),
             ),

@@ -1,5 +1,7 @@
 //! `check` of a syslog sink: receivers that answer, that don't, and that are something else; and the test message.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use jumpstream::cli::check::{Report, State, examine};
 use jumpstream::emulator::{self, Options};
 
@@ -11,6 +13,7 @@ async fn report(sink: &str, rest: &str, test_message: bool) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("key"), "key").unwrap();
+    std::fs::set_permissions(path("key"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let text = format!(
         "accounts: [{{endpoint: \"{}\", api_key: {{file: {}}}}}]\nsinks: [{{type: syslog, {sink}}}]\n{rest}\
          state: {{type: sqlite, path: {}}}\nserver: {{listen: \"127.0.0.1:0\"}}\npage: {{listen: \"127.0.0.1:0\"}}\n",

@@ -48,7 +48,7 @@ fn the_old_format_has_a_time_a_host_and_a_tag() {
         (r#""2026-12-31T23:59:59Z""#, "Dec 31 23:59:59"),
         (r#""2026-01-10T01:30:00+02:00""#, "Jan  9 23:30:00"),
         // The time of admission.
-        ("null", "Sep 21 13:33:20"),
+        ("null", "Sep 21 14:13:20"),
     ] {
         let json = format!(r#"{{"timestamp":{timestamp},"success":true}}"#);
         let found = messages(settings.clone(), &record(json.clone()), usize::MAX).unwrap();
