@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     pub offline: bool,
 
-    /// Send each syslog receiver one message of the largest size, of event type `jumpstream_test`
+    /// Send each syslog receiver one message of the largest size, of event type `test_of_jumpstream`
     #[arg(long, conflicts_with = "offline")]
     pub test_message: bool,
 

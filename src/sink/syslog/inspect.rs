@@ -15,7 +15,7 @@ use crate::record::{Delivery, Record, raw};
 use crate::sink::Sink as _;
 
 /// The type of the event in a test message.
-pub const TEST_TYPE: &str = "jumpstream_test";
+pub const TEST_TYPE: &str = "test_of_jumpstream";
 
 /// What was found of one address.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -48,24 +48,26 @@ async fn what_is_too_large_is_refused_and_the_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_handed_over_only_when_the_receivers_kernel_has_it() {
-    let receiver = Receiver::start(Ends::Counted).await;
-    receiver.fates(&[Fate::Asleep]);
-    let mut settings = settings(&[&to(&receiver)]);
-    settings.deadlines.give_up = Duration::from_secs(1);
-    let sink = Arc::new(SyslogSink::new(settings));
-    let delivering = sink.clone();
-    // More than what two sockets hold between them.
-    let delivery = tokio::spawn(async move { deliver(&delivering, &records(0..2_000, 20_000)).await });
-    let trouble = eventually("it is said", || sink.trouble()).await;
-    assert!(trouble.contains("takes nothing; look at the receiver: it has stopped reading"), "{trouble}");
-    // Longer than after which a receiver whose machine doesn't answer would be given up.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!delivery.is_finished());
-    receiver.wake();
-    assert_eq!(delivery.await.unwrap(), []);
-    assert_eq!(sink.trouble(), None);
-    let received = eventually("all is read", || Some(receiver.messages()).filter(|all| all.len() >= 2_000)).await;
-    assert_eq!((received.len(), receiver.connections()), (2_000, 1), "nothing came twice");
+    // More than what two sockets hold between them, and what our own holds alone.
+    for count in [2_000, 10] {
+        let receiver = Receiver::start(Ends::Counted).await;
+        receiver.fates(&[Fate::Asleep]);
+        let mut settings = settings(&[&to(&receiver)]);
+        settings.deadlines.give_up = Duration::from_secs(1);
+        let sink = Arc::new(SyslogSink::new(settings));
+        let delivering = sink.clone();
+        let delivery = tokio::spawn(async move { deliver(&delivering, &records(0..count, 20_000)).await });
+        let said = "takes nothing; look at the receiver: it has stopped reading";
+        eventually("it is said", || sink.trouble().filter(|trouble| trouble.contains(said))).await;
+        // Longer than after which a receiver whose machine doesn't answer would be given up.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!delivery.is_finished());
+        receiver.wake();
+        assert_eq!(delivery.await.unwrap(), []);
+        assert_eq!(sink.trouble(), None);
+        let received = eventually("all is read", || Some(receiver.messages()).filter(|all| all.len() >= count)).await;
+        assert_eq!((received.len(), receiver.connections()), (count, 1), "nothing came twice");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
