@@ -78,6 +78,60 @@ fn records(numbers: std::ops::Range<usize>, padding: usize) -> Vec<Record> {
         .collect()
 }
 
+/// Records of everything that makes trouble on its way, up to so many bytes of JSON, some with line ends between tokens.
+fn awkward_records(random: &mut fastrand::Rng, count: usize, most: usize) -> Vec<Record> {
+    let pieces = [
+        "]",
+        "\"",
+        "\\",
+        "\\]",
+        "|",
+        "=",
+        "\n",
+        "\r\n",
+        "\0",
+        "\u{7f}",
+        "\u{85}",
+        "é",
+        "\u{1f600}",
+        "<134>1 ",
+        "12 ",
+        "[x@1 y=\"",
+        " ",
+    ];
+    (0..count)
+        .map(|number| {
+            let length = if random.u8(0..10) == 0 { most } else { random.usize(0..most / 4) };
+            let mut text = String::new();
+            while text.len() < length {
+                text.push_str(random.choice(pieces).unwrap());
+            }
+            let id = format!("{number}{}", random.choice(pieces).unwrap());
+            let event = serde_json::json!({"id": id, "event_type": random.choice(pieces).unwrap(), "x": text});
+            let mut json =
+                if random.bool() { event.to_string() } else { serde_json::to_string_pretty(&event).unwrap() };
+            // Escaped, it is longer than it was.
+            while json.len() > most {
+                let end = text
+                    .char_indices()
+                    .map(|(at, _)| at)
+                    .take_while(|at| *at <= text.len() * 9 / 10)
+                    .last()
+                    .unwrap_or(0);
+                text.truncate(end);
+                json = serde_json::json!({"id": id, "x": text}).to_string();
+            }
+            record(json)
+        })
+        .collect()
+}
+
+/// What receivers should have of these: each text on one line.
+fn lines(records: &[Record]) -> Vec<Vec<u8>> {
+    let line = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    records.iter().map(|record| record.value.iter().map(line).collect()).collect()
+}
+
 /// The messages of a record, each of at most so many bytes.
 fn messages(settings: syslog::Settings, record: &Record, most: usize) -> Option<Vec<Vec<u8>>> {
     let mut messages = Vec::new();

@@ -75,6 +75,9 @@ async fn kill_and_compare(seed: u64, far: Far) {
     })
     .await;
     assert_eq!(tally.foreign, 0, "{tally:?}, seed {seed}");
+    if let Far::Relp(server) = &far {
+        assert_eq!(server.closed(), 1, "what ends in order closes its session, and what is killed doesn't");
+    }
     assert!(tally.repeated <= kills * BATCH, "{tally:?}, seed {seed}");
     println!("{} by {kills} kills, seed {seed}: {tally:?}", far.address());
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::{Authority, Oddity};
-use super::{assert_all_there, deliver, id, record, records, settings};
+use super::{assert_all_there, awkward_records, deliver, id, lines, record, records, settings, text};
 use crate::random::seeds;
 use crate::sink::eventually;
 
@@ -86,6 +86,11 @@ impl Server {
 
     pub fn address(&self) -> String {
         format!("relp://127.0.0.1:{}", self.port)
+    }
+
+    /// Sessions that were closed in order.
+    pub fn closed(&self) -> usize {
+        self.state.closed.load(Ordering::SeqCst)
     }
 
     pub fn messages(&self) -> Vec<Vec<u8>> {
@@ -202,7 +207,18 @@ async fn every_message_is_acknowledged_in_one_session_which_is_closed_in_order()
     }
     assert_all_there(&server.messages(), 0..3_000);
     sink.close().await;
-    assert_eq!((server.sessions(), server.state.closed.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!((server.sessions(), server.closed()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_awkward_byte_arrives_as_it_was_sent() {
+    for seed in seeds(2, 50) {
+        let server = Server::start(vec![]).await;
+        let records = awkward_records(&mut fastrand::Rng::with_seed(seed), 300, 130_000);
+        assert_eq!(deliver(&SyslogSink::new(settings(&[&server.address()])), &records).await, [], "seed {seed}");
+        let texts: Vec<Vec<u8>> = server.messages().iter().map(|message| text(message).to_vec()).collect();
+        assert!(texts == lines(&records), "seed {seed}: a text differs");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +243,7 @@ async fn it_works_within_tls_too() {
     assert_eq!(deliver(&sink, &records(0..2_000, 500)).await, []);
     assert_all_there(&server.messages(), 0..2_000);
     sink.close().await;
-    assert_eq!(server.state.closed.load(Ordering::SeqCst), 1);
+    assert_eq!(server.closed(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,7 +363,7 @@ async fn an_event_in_parts_is_delivered_when_each_part_is() {
     assert_eq!(deliver(&SyslogSink::new(settings), &[record(json.clone())]).await, []);
     let mut parts = std::collections::BTreeMap::new();
     for message in server.messages() {
-        let part: serde_json::Value = serde_json::from_slice(super::text(&message)).unwrap();
+        let part: serde_json::Value = serde_json::from_slice(text(&message)).unwrap();
         parts.insert(part["part"].as_u64().unwrap(), part["data"].as_str().unwrap().to_owned());
     }
     assert_eq!(parts.into_values().collect::<String>(), json);

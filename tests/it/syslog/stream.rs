@@ -8,7 +8,7 @@ use jumpstream::sink::Sink as _;
 use jumpstream::sink::syslog::SyslogSink;
 
 use super::receiver::{Ends, Fate, Receiver};
-use super::{assert_all_there, deliver, record, records, settings};
+use super::{assert_all_there, awkward_records, deliver, lines, record, records, settings, text};
 use crate::random::seeds;
 use crate::sink::eventually;
 
@@ -30,6 +30,23 @@ async fn every_event_is_a_frame_or_a_line_and_in_order() {
         assert_eq!(received.len(), 3_001);
         assert_all_there(&received, 0..3_001);
         assert_eq!(receiver.connections(), 1, "one connection for all");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_awkward_byte_arrives_as_it_was_sent() {
+    for seed in seeds(2, 50) {
+        for ends in [Ends::Counted, Ends::Lines] {
+            let receiver = Receiver::start(ends).await;
+            let mut settings = settings(&[&to(&receiver)]);
+            settings.newline = ends == Ends::Lines;
+            let records = awkward_records(&mut fastrand::Rng::with_seed(seed), 300, 65_000);
+            assert_eq!(deliver(&SyslogSink::new(settings), &records).await, [], "seed {seed}");
+            let there = |all: &Vec<Vec<u8>>| all.len() >= records.len();
+            let received = eventually("all is read", || Some(receiver.messages()).filter(there)).await;
+            let texts: Vec<Vec<u8>> = received.iter().map(|message| text(message).to_vec()).collect();
+            assert!(texts == lines(&records), "seed {seed}: a text differs");
+        }
     }
 }
 
