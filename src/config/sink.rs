@@ -59,7 +59,6 @@ const RAW: &str = "use `format: raw` and let the consumer map the fields";
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a configuration has a handful, and they are read once")]
 pub enum Sink {
     /// Exactly or at least once.
     Kafka(Kafka),

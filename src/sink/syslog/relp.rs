@@ -130,7 +130,7 @@ impl Connection {
         self.out.clear();
         self.written = 0;
         while self.session.may_send() && self.out.len() < CHUNK {
-            let Some((token, message)) = batch.next() else { break };
+            let Some((token, message)) = batch.next_message() else { break };
             self.session.send(token, message, &mut self.out);
         }
     }

@@ -123,7 +123,7 @@ proptest! {
             let (mut wire, mut received, mut last) = (Vec::new(), VecDeque::new(), None);
             'session: loop {
                 while session.may_send() {
-                    let Some((token, message)) = batch.next() else { break };
+                    let Some((token, message)) = batch.next_message() else { break };
                     prop_assert!(!acknowledged[token], "an acknowledged message goes out again");
                     prop_assert!(last.is_none_or(|last| last < token), "out of order");
                     last = Some(token);

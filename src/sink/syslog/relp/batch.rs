@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The next open message and its token; none when each was given out.
-    pub fn next(&mut self) -> Option<(usize, &[u8])> {
+    pub fn next_message(&mut self) -> Option<(usize, &[u8])> {
         while self.reading.waiting.is_empty() {
             self.read_record()?;
         }
