@@ -18,6 +18,7 @@ mod tenure;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -32,11 +33,13 @@ use home::Home;
 use roster::Roster;
 use tenure::Tenure;
 
-pub(crate) use build::{kafka_sink_settings, ledgers, source_options};
+pub(crate) use build::{kafka_sink_settings, ledgers, source_options, syslog_settings};
 pub use catch_up::CatchUp;
 
 /// How long the streams may take to commit what they have once the process is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long the sinks may take to leave in good order.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// Everything that runs, built and not yet started.
 pub struct App {
@@ -45,6 +48,8 @@ pub struct App {
     shared: Arc<Shared>,
     server: Server,
     kafka: Vec<sink::kafka::Settings>,
+    /// All but that of a transaction.
+    sinks: Vec<Arc<dyn sink::Sink>>,
 }
 
 /// What every stream uses.
@@ -151,6 +156,9 @@ impl App {
         side.abort_all();
         let code = drain(homes, code).await;
         self.tenure.leave().await;
+        let leave = join_all(self.sinks.iter().map(|sink| sink.close()));
+        // A receiver that doesn't answer is left all the same.
+        let _ = tokio::time::timeout(LEAVE, leave).await;
         serving.abort();
         code
     }

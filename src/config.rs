@@ -37,7 +37,7 @@ pub use log::{Log, LogFormat};
 pub use poll::{Poll, Start};
 pub use secret::Secret;
 pub use server::{Page, Server};
-pub use sink::{Kafka, Mechanism, Sasl, Sink, Tls};
+pub use sink::{Kafka, Mechanism, Sasl, Sink, Syslog, Tls};
 pub use state::State;
 pub use verify::Verify;
 

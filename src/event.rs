@@ -5,6 +5,7 @@
 //! for its shape. Knows nothing of pages, ledgers or sinks.
 
 mod json;
+mod outcome;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use crate::clock::Time;
 pub use json::Error;
 use json::{Step, Value, Walk};
+pub use outcome::Outcome;
 
 /// An event as the API sent it.
 #[derive(Debug, Clone)]
@@ -205,6 +207,17 @@ impl Event {
             _ => Identity::Content(canonical(&self.bytes)),
         }
     }
+}
+
+/// The members of a JSON object in their order: keys without their quotes and values, both as they are written.
+/// None where it is no object.
+pub fn members(object: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut members = Vec::with_capacity(32);
+    let walked = Walk::new(object).object(|walk, key| {
+        members.push((key.written(), &object[walk.value()?.place]));
+        Ok(())
+    });
+    walked.ok().map(|_| members)
 }
 
 /// What makes two records the same event; see [`Event::identity`].

@@ -1,7 +1,8 @@
-//! jumpstream reads JumpCloud Directory Insights events and publishes every one of them to Kafka, a file or standard output.
+//! jumpstream reads JumpCloud Directory Insights events and publishes every one of them to Kafka, syslog, a file or
+//! standard output.
 //!
 //! ```text
-//!  Directory Insights ──page──▶ source ──events──▶ stream ──new events──▶ record ──▶ commit ──▶ sink   Kafka, file, stdout
+//!  Directory Insights ──page──▶ source ──events──▶ stream ──new events──▶ record ──▶ commit ──▶ sink   Kafka, syslog, file, stdout
 //!         ▲                                        │    ▲                             │
 //!         └──────────── next request ── plan ◀─────┘    └─── ledger ◀── checkpoint ───┴──▶ store  SQLite
 //! ```

@@ -1,13 +1,15 @@
 //! An event as a sink carries it: its value, headers and key.
 //!
-//! One file per format below `record/`; the only one so far is `raw`, the event's bytes as they came. Beside them
-//! [`destination`]: the topic that it goes to.
+//! One file per format below `record/`: `raw`, the event's bytes as they came, and [`syslog`], the same behind a head.
+//! Beside them [`destination`]: the topic that it goes to.
 //!
 //! # Invariants
-//! Pure: no I/O, no clock. Nothing here drops or shortens an event.
+//! Pure: no I/O, no clock. Nothing here drops an event; only [`syslog`] shortens one, where that is configured, and says so in it.
 
 pub mod destination;
+pub mod line;
 pub mod raw;
+pub mod syslog;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Where records go: Kafka, a file, standard output (syslog has its place here).
+//! Where records go: Kafka, syslog, a file, standard output.
 //!
 //! # Invariants
 //! [`Sink::deliver`] returns only when every record is acknowledged or named in its answer; a sink waits for as
@@ -11,6 +11,7 @@
 pub mod file;
 pub mod kafka;
 pub mod stdout;
+pub mod syslog;
 mod trouble;
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ pub use trouble::Wait;
 /// Publishes records.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// `kafka`, `file`, `stdout`: a metric label.
+    /// `kafka`, `syslog`, `file`, `stdout`: a metric label.
     fn name(&self) -> &'static str;
 
     /// Delivers all, in order, and waits for the acknowledgement of each.
@@ -32,6 +33,9 @@ pub trait Sink: Send + Sync {
 
     /// What the sink is waiting for at this moment, for `/readyz` and `/status`; none when all is well.
     fn trouble(&self) -> Option<String>;
+
+    /// Leaves the far end in good order, within a second or two; nothing is delivered afterwards.
+    async fn close(&self) {}
 }
 
 /// Takes what no sink will: see [`DeadLetter`].

@@ -12,10 +12,12 @@ use crate::cluster;
 use crate::commit::{Burial, Route};
 use crate::config::{self, Config};
 use crate::plan;
+use crate::record;
 use crate::server::{self, Server};
 use crate::sink::file::{FileDeadLetters, FileSink};
 use crate::sink::kafka::{self, KafkaDeadLetters, KafkaSink};
 use crate::sink::stdout::StdoutSink;
+use crate::sink::syslog::{self, SyslogSink};
 use crate::sink::{DeadLetters, Sink};
 use crate::source::{Base, Client, KeySource, Limits, Options};
 use crate::store::sqlite::SqliteStore;
@@ -45,6 +47,7 @@ impl App {
         let kafka = kafka_settings(&config)?;
         let outlets = Outlets::open(&config, &kafka)?;
         outlets.report(&board);
+        let sinks = outlets.sinks.clone();
         let tenure: Arc<dyn Tenure> = match store {
             Some(store) => permanent(store, outlets, &board),
             None => grouped(&config, &kafka, outlets, (&board, &metrics))?,
@@ -80,6 +83,7 @@ impl App {
             }),
             server,
             kafka: reached.into_iter().collect(),
+            sinks,
         })
     }
 }
@@ -261,6 +265,34 @@ fn kafka_sasl(sasl: &config::Sasl) -> Result<kafka::Sasl, Error> {
     })
 }
 
+/// A syslog sink's settings.
+pub(crate) fn syslog_settings(sink: &config::Syslog) -> syslog::Settings {
+    let client = sink.tls.client.as_ref().map(|client| (client.certificate.clone(), client.key.clone()));
+    syslog::Settings {
+        addresses: sink.addresses.clone(),
+        format: record::syslog::Settings {
+            protocol: sink.protocol,
+            oversize: sink.oversize,
+            facility: sink.facility,
+            hostname: sink.hostname.clone().unwrap_or_else(host_name),
+            app_name: sink.app_name.clone(),
+            enterprise_number: sink.enterprise_number,
+        },
+        newline: sink.newline,
+        max_message_bytes: sink.max_message_bytes,
+        window: sink.window,
+        tls: syslog::Tls { ca: sink.tls.ca.clone(), client, server_name: sink.server_name.clone() },
+        deadlines: syslog::Deadlines::default(),
+    }
+}
+
+/// This machine's, as far as a message can hold it; `-` is RFC 5424's for none.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
+    if name.is_empty() { "-".into() } else { name }
+}
+
 /// What events and dead letters go to beside a transaction.
 struct Outlets {
     sinks: Vec<Arc<dyn Sink>>,
@@ -290,6 +322,7 @@ impl Outlets {
 pub(super) fn open_sink(sink: &config::Sink, max_event_bytes: u64) -> Result<Arc<dyn Sink>, Error> {
     Ok(match sink {
         config::Sink::Kafka(sink) => Arc::new(KafkaSink::new(kafka_sink_settings(sink, max_event_bytes)?)?),
+        config::Sink::Syslog(sink) => Arc::new(SyslogSink::new(syslog_settings(sink))),
         config::Sink::File(file) => Arc::new(FileSink::open(&file.path)?),
         config::Sink::Stdout => Arc::new(StdoutSink::new()?),
     })

@@ -1,14 +1,15 @@
 //! `jumpstream check`: is everything ready, and if not, what is to be done?
 //!
 //! # Invariants
-//! Disturbs no running instance: takes no lock, joins no group, produces nothing and leaves no file. Every question
-//! has ten seconds. No secret is shown.
+//! Disturbs no running instance: takes no lock, joins no group, produces nothing (but the test message that is asked
+//! for) and leaves no file. Every question has ten seconds. No secret is shown.
 
 mod account;
 mod disk;
 mod kafka;
 mod ledger;
 mod listen;
+mod syslog;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -35,6 +36,10 @@ pub struct Args {
     #[arg(long)]
     pub offline: bool,
 
+    /// Send each syslog receiver one message of the largest size, of event type `test_of_jumpstream`
+    #[arg(long, conflicts_with = "offline")]
+    pub test_message: bool,
+
     /// Print one JSON object in place of the table
     #[arg(long)]
     pub json: bool,
@@ -46,8 +51,8 @@ const JSON_HELP: &str = r#"JSON:
     "rows": [{"name": "configuration", "state": "red", "finding": "…", "remedy": "…"}]
   }
   `name` is configuration, state, server.listen, page.listen, api, clock, key, organization,
-  licence, services, rate, brokers, topic NAME, record size, file PATH, standard output or dead
-  letters; where there are several accounts, the names from api to rate end with the account's.
+  licence, services, rate, brokers, topic NAME, record size, syslog ADDRESS, message size, test
+  message, file PATH, standard output or dead letters; where there are several accounts, the names from api to rate end with the account's.
   `state` is green, yellow or red; the first is the worst of the rows'.
   `remedy` is null where nothing is to be done."#;
 
@@ -86,7 +91,7 @@ pub struct Report {
 
 /// Asks nothing that a running instance would notice; may be cancelled at any point.
 pub async fn run(args: Args) -> ExitCode {
-    let report = look(&args.config.path, args.offline).await;
+    let report = examine(&args.config.path, args.offline, args.test_message).await;
     let mut out = std::io::stdout().lock();
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let text = if args.json { report.json() } else { report.table(colour) };
@@ -97,9 +102,14 @@ pub async fn run(args: Args) -> ExitCode {
 
 /// Everything that can be seen; `offline` leaves out what only others can answer.
 pub async fn look(path: &Path, offline: bool) -> Report {
+    examine(path, offline, false).await
+}
+
+/// As [`look`], with a test message to each syslog sink where `test_message` says so.
+pub async fn examine(path: &Path, offline: bool, test_message: bool) -> Report {
     let (config, mut rows) = configuration(path);
     if let (Some(config), false) = (&config, offline) {
-        rows.extend(online(config).await);
+        rows.extend(online(config, test_message).await);
     }
     Report::of(rows)
 }
@@ -124,7 +134,7 @@ pub fn configuration(path: &Path) -> (Option<Config>, Vec<Row>) {
 }
 
 /// The rows that need the API's and the brokers' answers, and this machine's; all at once.
-async fn online(config: &Config) -> Vec<Row> {
+async fn online(config: &Config, test_message: bool) -> Vec<Row> {
     let state = async {
         match &config.state {
             config::State::Sqlite { path } => disk::state(path),
@@ -132,7 +142,7 @@ async fn online(config: &Config) -> Vec<Row> {
         }
     };
     let accounts = config.accounts.iter().map(|account| account::rows(account, config));
-    let sinks = config.sinks.iter().map(|sink| sink_rows(sink, config));
+    let sinks = config.sinks.iter().map(|sink| sink_rows(sink, config, test_message));
     let ((state, holder), accounts, sinks) = futures::join!(state, join_all(accounts), join_all(sinks));
     let mut rows = vec![
         state,
@@ -147,9 +157,10 @@ async fn online(config: &Config) -> Vec<Row> {
     rows
 }
 
-async fn sink_rows(sink: &Sink, config: &Config) -> Vec<Row> {
+async fn sink_rows(sink: &Sink, config: &Config, test_message: bool) -> Vec<Row> {
     match sink {
         Sink::Kafka(sink) => kafka::rows(sink, config).await,
+        Sink::Syslog(sink) => syslog::rows(sink, config, test_message).await,
         Sink::File(sink) => vec![disk::file(&format!("file {}", sink.path.display()), &sink.path)],
         Sink::Stdout => vec![Row::green("standard output", "is handed each event as a line")],
     }

@@ -4,7 +4,8 @@ pub mod file;
 pub mod kafka;
 mod property;
 mod sasl;
-mod syslog;
+pub mod syslog;
+mod tls;
 
 use std::collections::HashSet;
 
@@ -14,8 +15,10 @@ use super::value::shown;
 use crate::record::destination::Destination;
 
 pub use file::File;
-pub use kafka::{Kafka, Tls};
+pub use kafka::Kafka;
 pub use sasl::{Mechanism, Sasl};
+pub use syslog::Syslog;
+pub use tls::Tls;
 
 pub(super) const VARIANTS: &[Variant] = &[
     Variant { name: "kafka", keys: kafka::KEYS },
@@ -26,12 +29,7 @@ pub(super) const VARIANTS: &[Variant] = &[
 
 const STDOUT: &[Key] = &[of_type("stdout"), FORMAT];
 
-const TYPES: &[Choice] = &[
-    Choice::new("kafka"),
-    Choice::new("file"),
-    Choice::new("stdout"),
-    Choice::not_yet("syslog", "meanwhile use `type: file` and let the SIEM's agent read the file, or `type: kafka`"),
-];
+const TYPES: &[Choice] = &[Choice::new("kafka"), Choice::new("file"), Choice::new("stdout"), Choice::new("syslog")];
 
 const fn of_type(example: &'static str) -> Key {
     Key::new(
@@ -61,10 +59,11 @@ const RAW: &str = "use `format: raw` and let the consumer map the fields";
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a configuration has a handful, and they are read once")]
 pub enum Sink {
     /// Exactly or at least once.
     Kafka(Kafka),
+    /// By RELP at least once, else handed over.
+    Syslog(Syslog),
     /// At least once.
     File(File),
     /// Handed over to the pipe; JSON lines.
@@ -84,6 +83,7 @@ impl Sink {
                 let format = section.choice("format");
                 let sink = match name {
                     "kafka" => Sink::Kafka(Kafka::section(&section)?),
+                    "syslog" => Sink::Syslog(Syslog::section(&section)?),
                     "file" => Sink::File(File::section(&section)?),
                     _ => Sink::Stdout,
                 };
@@ -108,10 +108,13 @@ impl Sink {
         matches!(self, Sink::Kafka(Kafka { exactly_once: true, .. }))
     }
 
-    /// Whether it is meant by `name`: its type, its topic or its path.
+    /// Whether it is meant by `name`: its type, its topic, its address or its path.
     pub fn is_called(&self, name: &str) -> bool {
         match self {
             Sink::Kafka(kafka) => name == "kafka" || kafka.topic.to_string() == name,
+            Sink::Syslog(syslog) => {
+                name == "syslog" || syslog.addresses.first().is_some_and(|address| address.to_string() == name)
+            }
             Sink::File(file) => name == "file" || file.path.as_os_str() == name,
             Sink::Stdout => name == "stdout",
         }
@@ -121,6 +124,7 @@ impl Sink {
     pub fn target(&self) -> String {
         match self {
             Sink::Kafka(kafka) => format!("topic {} on {}", kafka.topic, kafka.brokers.join(",")),
+            Sink::Syslog(syslog) => syslog.addresses.first().map(ToString::to_string).unwrap_or_default(),
             Sink::File(file) => file.path.display().to_string(),
             Sink::Stdout => "standard output".into(),
         }

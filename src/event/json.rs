@@ -50,6 +50,11 @@ pub(super) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
+    /// The key as it is written, without its quotes.
+    pub fn written(self) -> &'a [u8] {
+        self.written
+    }
+
     /// The key as it is meant; one that can't be decoded stays as it is written.
     pub fn text(self) -> Cow<'a, [u8]> {
         if self.escaped { unescaped(self.written) } else { Cow::Borrowed(self.written) }

@@ -16,9 +16,9 @@ use crate::clock::Time;
 use crate::event::Event;
 use crate::ledger::minutes::Minutes;
 use crate::ledger::{Coverage, FingerprintKey, UNTIMED, minute_of};
+use crate::plan::aside::MOST_GIVEN_UP;
 use crate::plan::cut::{Cuts, Next, Unit};
 use crate::plan::read::{PageEnd, Read, Reading, Standing};
-use crate::plan::aside::MOST_GIVEN_UP;
 use crate::plan::{Aside, Ask, Taken, WINDOW_PAGES};
 use crate::record::Delivery;
 

@@ -16,13 +16,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use memchr::memchr2;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
-use crate::record::{DeadLetter, Reason, Record};
+use crate::record::{DeadLetter, Reason, Record, line};
 use crate::retry::Schedule;
 use crate::sink::trouble::{Trouble, Wait};
 use crate::sink::{DeadLetters, Error, Refused, Sink};
@@ -119,18 +118,9 @@ impl Appender {
     }
 }
 
-/// Writes `json` and a line's end.
-///
-/// A line's end within it is written as a space: JSON allows it as white space only (RFC 8259 §2, §7), so the
-/// value stays the same.
+/// Writes `json` on one line, as [`line::write`] does, and the line's end.
 pub fn write_line(out: &mut impl Write, json: &[u8]) -> io::Result<()> {
-    let mut rest = json;
-    while let Some(at) = memchr2(b'\n', b'\r', rest) {
-        out.write_all(&rest[..at])?;
-        out.write_all(b" ")?;
-        rest = &rest[at + 1..];
-    }
-    out.write_all(rest)?;
+    line::write(out, json)?;
     out.write_all(b"\n")
 }
 

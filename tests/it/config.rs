@@ -84,7 +84,7 @@ sinks:
     properties: {acks: 1, sasl.password: hunter2, linger: 5}
     tls: {certificate: /etc/tls.crt}
     sasl: {mechanism: SCRAM-SHA-512, username: u, password: hunter2}
-  - {type: syslog, address: "tls://siem:6514"}
+  - {type: syslog, address: "siem:6514"}
   - {type: files}
 dead_letter: {topic: a, file: b}
 server: {listen: localhost}

@@ -37,6 +37,7 @@ mod simulation;
 mod sink;
 mod source;
 mod store;
+mod syslog;
 mod systemd;
 mod telemetry;
 mod tidy;

@@ -96,6 +96,8 @@ fn accept(key: &Key, of_type: Option<&str>, inner: &Key) {
         }
         Some("kafka") if key.name == "sinks" => "type: kafka\nbrokers: [\"k:1\"]\ntopic: t\ndelivery: at_least_once",
         Some("file") => "type: file\npath: p",
+        Some("syslog") if inner.name == "window" => "type: syslog\naddress: \"relp://r\"",
+        Some("syslog") => "type: syslog\naddress: \"tls://r\"",
         Some("stdout") => "type: stdout",
         Some("sqlite") => "type: sqlite",
         Some(_) => return,

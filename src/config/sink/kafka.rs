@@ -1,12 +1,12 @@
 //! A sink of `type: kafka`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::super::key::{Choice, Key, Kind, Presence};
 use super::super::read::{Item, Section};
 use super::super::value::shown;
 use super::sasl::Sasl;
+use super::tls::{self, Tls};
 use super::{FORMAT, destination, of_type, property, sasl};
 use crate::record;
 use crate::record::destination::Destination;
@@ -55,7 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     FORMAT,
     Key::new(
         "tls",
-        Kind::Section(TLS),
+        Kind::Section(tls::KEYS),
         Presence::Optional("no TLS"),
         "How TLS is spoken; `{}` is TLS with the system's roots. The broker's name is always verified.",
         "{ca: /etc/ca.pem}",
@@ -78,30 +78,6 @@ pub(super) const KEYS: &[Key] = &[
 
 const KEY: &[Choice] = &[Choice::new("actor"), Choice::new("organization"), Choice::new("id"), Choice::new("none")];
 
-pub(super) const TLS: &[Key] = &[
-    Key::new(
-        "ca",
-        Kind::Input,
-        Presence::Optional("the system's roots"),
-        "The authorities that the broker's certificate is verified against, PEM.",
-        "/etc/ca.pem",
-    ),
-    Key::new(
-        "certificate",
-        Kind::Input,
-        Presence::Optional("none"),
-        "Our own certificate and its chain, PEM; together with `key`.",
-        "/etc/tls.crt",
-    ),
-    Key::new(
-        "key",
-        Kind::Input,
-        Presence::Optional("none"),
-        "The certificate's key, PEM, unencrypted.",
-        "/etc/tls.key",
-    ),
-];
-
 /// Publishes each event as a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kafka {
@@ -116,21 +92,6 @@ pub struct Kafka {
     pub sasl: Option<Sasl>,
     /// librdkafka's own, none of which we own; the library accepts each.
     pub properties: BTreeMap<String, String>,
-}
-
-/// TLS to the brokers, whose names are always verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// None is the system's roots.
-    pub ca: Option<PathBuf>,
-    pub client: Option<ClientCertificate>,
-}
-
-/// PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCertificate {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 impl Kafka {
@@ -160,27 +121,6 @@ impl Kafka {
             sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?,
             properties: properties?,
         })
-    }
-}
-
-impl Tls {
-    fn section(section: &Section) -> Option<Tls> {
-        let written = |name| section.node(name).is_some();
-        let ca = written("ca").then(|| section.input("ca"));
-        let certificate = written("certificate").then(|| section.input("certificate"));
-        let key = written("key").then(|| section.input("key"));
-        let client = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate?, key?)),
-            (None, None) => None,
-            (certificate, _) => {
-                let (written, missing) =
-                    if certificate.is_some() { ("certificate", "key") } else { ("key", "certificate") };
-                section.fault(written, format!("`{written}` without `{missing}`"), "write both, or neither");
-                return None;
-            }
-        };
-        let client = client.map(|(certificate, key)| ClientCertificate { certificate, key });
-        Some(Tls { ca: ca.map_or(Some(None), |ca| ca.map(Some))?, client })
     }
 }
 

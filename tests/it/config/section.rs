@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jumpstream::config::{Config, Environment, Sasl, Sink};
+use jumpstream::config::{Config, Environment, Sasl, Sink, Syslog};
+use jumpstream::record::syslog::{FACILITIES, Oversize, Protocol};
 
 use super::{KAFKA, account, check, kafka, only_account, parse, with};
 
@@ -242,4 +243,78 @@ fn ages_are_whole_minutes_that_ascend() {
     ] {
         check(&verify(text), problem, "write it as in `after:");
     }
+}
+
+/// A syslog sink with these keys.
+fn syslog(keys: &str) -> String {
+    with("", &format!("type: syslog, {keys}"), "")
+}
+
+fn only_syslog(keys: &str) -> Syslog {
+    match parse(&syslog(keys)).unwrap_or_else(|faults| panic!("{faults}")).sinks.remove(0) {
+        Sink::Syslog(syslog) => syslog,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_syslog_sink_has_the_defaults_of_its_transport() {
+    for (address, size) in [
+        ("udp://siem", 1_472),
+        ("tcp://siem:1514", 65_536),
+        ("tls://siem", 65_536),
+        ("relp://[::1]", 131_072),
+        ("relp+tls://siem:20514", 131_072),
+    ] {
+        let sink = only_syslog(&format!("address: \"{address}\""));
+        assert_eq!((sink.max_message_bytes, sink.window, sink.newline), (size, 128, false), "{address}");
+        assert_eq!((sink.protocol, sink.oversize), (Protocol::Rfc5424, Oversize::DeadLetter));
+        assert_eq!((FACILITIES[usize::from(sink.facility)], sink.enterprise_number), ("local0", 32_473));
+        assert_eq!((sink.hostname, sink.app_name.as_str(), sink.server_name), (None, "jumpstream", None));
+    }
+}
+
+#[test]
+fn a_syslog_sink_reads_all_of_its_keys() {
+    let sink = only_syslog(
+        "address: \"tls://a\", fallbacks: [\"tls://b:1\", \"tls://[::2]\"], format: rfc3164, framing: newline, \
+         facility: authpriv, hostname: h.example.com, app_name: jc, enterprise_number: 7, max_message_bytes: 1MiB, \
+         oversize: split, tls: {ca: /ca, certificate: /c, key: /k, server_name: siem}",
+    );
+    let addresses: Vec<String> = sink.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["tls://a:6514", "tls://b:1", "tls://[::2]:6514"]);
+    assert_eq!((sink.protocol, sink.newline, sink.oversize), (Protocol::Rfc3164, true, Oversize::Split));
+    assert_eq!((sink.facility, sink.hostname.as_deref(), sink.app_name.as_str()), (10, Some("h.example.com"), "jc"));
+    assert_eq!((sink.enterprise_number, sink.max_message_bytes), (7, 1 << 20));
+    assert_eq!((sink.tls.ca.as_deref(), sink.server_name.as_deref()), (Some("/ca".as_ref()), Some("siem")));
+    assert_eq!(only_syslog("address: \"relp://a\", window: 1024").window, 1_024);
+    assert_eq!(only_syslog("address: \"udp://a\", oversize: shrink").oversize, Oversize::Shrink);
+}
+
+#[test]
+fn what_a_syslog_sink_would_not_use_is_refused() {
+    check(&syslog("address: \"udp://a\", framing: newline"), "`udp://` has no use for it", "delete it");
+    check(&syslog("address: \"relp://a\", framing: newline"), "`relp://` has no use for it", "delete it");
+    check(&syslog("address: \"tcp://a\", window: 4"), "`tcp://` has no use for it", "relp://");
+    check(&syslog("address: \"tcp://a\", tls: {}"), "`tcp://` has no use for it", "write tls://");
+    check(&syslog("address: \"udp://a\", max_message_bytes: 64KiB"), "at most 65507", "tcp://");
+    check(&syslog("address: \"tls://a\", fallbacks: [\"tcp://b\"]"), "`tcp://`, where `address` has `tls://`", "same");
+    check(&syslog("address: \"siem\""), "expected `scheme://host:port`", "tls://siem.example.com:6514");
+    check(&syslog("address: \"https://siem\""), "expected `udp`, `tcp`", "tls://");
+    check(&syslog("address: \"tls://u:hunter2@siem\""), "a user or a password (not shown)", "tls://");
+    check(&syslog("address: \"tls://a\", fallbacks: [b]"), "expected `scheme://host:port`", "tls://");
+    check(&syslog("address: \"tls://a\", hostname: \"a b\""), "printable ASCII", "plainer");
+    check(&syslog(&format!("address: \"tls://a\", app_name: {}", "a".repeat(49))), "at most 48", "shorter");
+    check(
+        &syslog(&format!("address: \"tls://a\", format: rfc3164, app_name: {}", "a".repeat(33))),
+        "at most 32",
+        "shorter",
+    );
+    check(&syslog("address: \"tls://a\", facility: local8"), "`local7`, found `local8`", "facility: local4");
+    check(&syslog("address: \"tls://a\", tls: {key: /k}"), "`key` without `certificate`", "write both");
+    check(
+        "accounts: [{api_key: {file: /k}}]\nsinks: [{type: syslog, address: \"udp://a\"}, {type: syslog, address: \"udp://a:514\"}]",
+        "another sink writes to udp://a:514 too",
+        "delete one",
+    );
 }

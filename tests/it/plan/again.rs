@@ -249,7 +249,8 @@ fn what_cannot_be_paged_is_named_and_all_else_is_delivered() {
         let range = noon()..noon() + minutes(rng.u64(1..300));
         let cursors = if rng.bool() { Cursors::Absent } else { Cursors::Repeated };
         let held = crowd(&mut rng, &range, 0.7);
-        let mut desk = Rerun::new(held, Manner { cursors, ..Manner::faithful() }, range.clone(), rng.u32(3..12), rng.usize(1..40));
+        let mut desk =
+            Rerun::new(held, Manner { cursors, ..Manner::faithful() }, range.clone(), rng.u32(3..12), rng.usize(1..40));
         assert!(desk.live(Crash::Never, &mut rng));
         let unread = Coverage::of(desk.unread.iter().map(|(range, _)| range.clone()));
         assert_eq!(Coverage::of(desk.done.gaps(range)), unread, "seed {seed}");
