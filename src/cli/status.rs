@@ -234,10 +234,11 @@ fn second(time: Time) -> Time {
 
 fn spell(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let coarse = match seconds {
-        ..120 => seconds,
-        ..7_200 => seconds / 60 * 60,
-        _ => seconds / 3_600 * 3_600,
+    let unit = match seconds {
+        0..120 => 1,
+        120..7_200 => 60,
+        _ => 3_600,
     };
+    let coarse = seconds / unit * unit;
     spell_duration(Duration::from_secs(coarse))
 }

@@ -62,7 +62,7 @@ impl Verify {
 }
 
 fn age(section: &Section, item: &Item) -> Option<Duration> {
-    let whole = |age: &Duration| age.as_secs() % 60 == 0 && age.subsec_nanos() == 0;
+    let whole = |age: &Duration| age.as_secs().is_multiple_of(60) && age.subsec_nanos() == 0;
     let age = duration(item.text).filter(|age| (MINUTE..=LONGEST).contains(age) && whole(age));
     if age.is_none() {
         let problem = format!("expected an age of whole minutes, 1m to 30d, found {}", shown(item.text));

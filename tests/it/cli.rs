@@ -85,9 +85,7 @@ fn commands_that_are_not_built_are_not_listed() {
     for command in ["run", "check", "demo", "emulate", "replay", "status", "report", "state"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
-    for command in ["dead-letter"] {
-        assert!(!help.contains(&format!("\n  {command} ")), "{help}");
-    }
+    assert!(!help.contains("\n  dead-letter "), "{help}");
 }
 
 #[test]

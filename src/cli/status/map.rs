@@ -10,6 +10,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) const LEGEND: &str = "each letter is an hour or a day, the newest last: . not wanted  ! gap  - read  + counted  ? unsettled  # verified  ~ unprovable  x gone\n";
 
+/// Whether a mark, or none, is of a kind.
+type Is = fn(Option<Mark>) -> bool;
+
 /// The rows with their names.
 pub(super) fn rows(ledger: &Ledger, now: Time) -> Vec<(&'static str, String)> {
     let row = |unit: Duration, count: u32| -> String {
@@ -29,8 +32,8 @@ fn letter(ledger: &Ledger, from: Time, to: Time) -> char {
     if !ledger.coverage().covers(&wanted) {
         return '!';
     }
-    let any = |is: fn(Option<Mark>) -> bool| !ledger.standing().parts(wanted.clone(), is).is_empty();
-    let worst: [(char, fn(Option<Mark>) -> bool); 5] = [
+    let any = |is: Is| !ledger.standing().parts(wanted.clone(), is).is_empty();
+    let worst: [(char, Is); 5] = [
         ('?', |mark| matches!(mark, Some(Mark::Unsettled { .. } | Mark::Doubted { .. }))),
         ('x', |mark| matches!(mark, Some(Mark::Gone { .. }))),
         ('-', |mark| mark.is_none()),
