@@ -145,7 +145,6 @@ fn the_annotated_example_is_sound_and_means_what_it_says() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_name_with_what_to_use_meanwhile() {
     let cases = [
-        (with("", "type: syslog, address: \"udp://s:514\"", ""), "`syslog` isn't built yet", "type: file"),
         (with("", "type: stdout, format: ecs", ""), "`ecs` isn't built yet", "format: raw"),
         (account("organizations: [\"*\"]"), "`*`, all that the key sees, isn't built yet", "list the ids"),
         (account("exclude_organizations: [a]"), "`exclude_organizations` isn't built yet", "`organizations`"),
