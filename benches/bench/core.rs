@@ -99,11 +99,12 @@ async fn capture(events: u32) -> Outcome<Captured> {
     for pieces in &pages {
         api::events(pieces.iter().cloned(), |event| events.push(event))?;
     }
-    let gzip = pages.iter().map(|pieces| recut(&pieces.concat())).collect();
+    let gzip = pages.iter().map(|pieces| recut(pieces)).collect();
     Ok(Captured { pages, gzip, events, now })
 }
 
-fn recut(page: &[u8]) -> Vec<Bytes> {
+fn recut(pieces: &[Bytes]) -> Vec<Bytes> {
+    let page: Vec<u8> = pieces.iter().flatten().copied().collect();
     page.chunks(GZIP_PIECE).map(Bytes::copy_from_slice).collect()
 }
 
