@@ -64,7 +64,6 @@ async fn events_late_by_hours_are_found_as_their_ages_come_and_all_is_verified_i
     // All events lie over eleven days back by now.
     let verified: jiff::Timestamp = stream["verified_until"].as_str().unwrap().parse().unwrap();
     assert!(verified > emulator.now() - jiff::SignedDuration::from_hours(24 * 10), "{status}");
-    assert_eq!(stream["fingerprints"], 0, "what is verified is let go: {status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
