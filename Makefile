@@ -44,7 +44,7 @@ bench: ## measures throughput, latency and memory (20 minutes; prints tables; sc
 docs: ## the code's documentation: target/doc/jumpstream/index.html
 	cargo doc --locked --no-deps --document-private-items
 
-services: ## a Docker engine and an image of Kafka for the tests; says what it did
+services: ## a Docker engine and images of Kafka, rsyslog and syslog-ng for the tests; says what it did
 	scripts/services
 
 clean-services: ## removes the tests' containers and images; the Docker engine stays
