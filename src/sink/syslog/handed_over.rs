@@ -243,7 +243,11 @@ fn broken(address: &Address, tls: &Tls, fault: &io::Error) -> Fault {
 /// Most receivers of another kind say nothing of it: they close, and their log says why.
 fn elsewhere(address: &Address) -> &'static str {
     match address.transport {
-        Transport::Tls => "look at the receiver's log: if it speaks RELP at this port, write `relp+tls://`",
+        // OpenSSL's servers close with something unread, which takes their alert along.
+        Transport::Tls => {
+            "look at the receiver's log: if it wants a certificate of ours, write `tls: {certificate: …, key: …}`, and if it \
+             speaks RELP at this port, `relp+tls://`"
+        }
         _ => "look at the receiver's log: if it speaks TLS at this port, write `tls://`, and if RELP, `relp://`",
     }
 }
