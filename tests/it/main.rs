@@ -32,6 +32,7 @@ mod sink;
 mod source;
 mod store;
 mod syslog;
+mod syslog_real;
 mod telemetry;
 mod tidy;
 mod waits;
