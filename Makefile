@@ -53,7 +53,7 @@ chart-docs: ## the chart's README and schema, and the configuration's schema, ma
 docs: ## the code's documentation: target/doc/jumpstream/index.html
 	cargo doc --locked --no-deps --document-private-items
 
-services: ## a Docker engine, an image of Kafka, helm and promtool for the tests; says what it did
+services: ## Docker, images of Kafka, rsyslog and syslog-ng, helm and promtool for the tests; says what it did
 	scripts/services
 	scripts/tools
 

@@ -33,7 +33,8 @@ use home::Home;
 use roster::Roster;
 use tenure::Tenure;
 
-pub(crate) use build::{kafka_sink_settings, ledgers, source_options, syslog_settings};
+pub use build::syslog_settings;
+pub(crate) use build::{kafka_sink_settings, ledgers, source_options};
 pub use catch_up::CatchUp;
 
 /// How long the streams may take to commit what they have once the process is told to end.

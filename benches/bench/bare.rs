@@ -6,8 +6,12 @@ use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use jumpstream::app::syslog_settings;
 use jumpstream::clock::Time;
+use jumpstream::config::{self, Config, Environment};
 use jumpstream::record::{Delivery, Key, Record, raw};
+use jumpstream::sink::Sink as _;
+use jumpstream::sink::syslog::SyslogSink;
 use jumpstream::store::kafka::{TRANSACTION_BYTES, TRANSACTION_RECORDS};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -20,6 +24,7 @@ use crate::{Outcome, api};
 
 pub const DOWNLOAD: &str = "download";
 pub const PRODUCE: &str = "produce";
+pub const DELIVER: &str = "deliver";
 /// For everything that the brokers are asked.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -67,6 +72,48 @@ pub async fn produce(url: &str, requests: &str, broker: &str) -> Outcome<()> {
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// Delivers what those pages hold to a syslog sink, from memory: the sink by itself.
+///
+/// As [`produce`]; a line is the number of records that are delivered at once and the sink's part of a configuration,
+/// and is answered with seconds, seconds of processor time, and how long a delivery took at the median and at p99.
+pub async fn deliver(url: &str, requests: &str) -> Outcome<()> {
+    let records = records(url, requests).await?;
+    println!("{}", records.len());
+    std::io::stdout().flush()?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (batch, sink) = line.split_once(' ').ok_or("no sink")?;
+        let sink = syslog_sink(sink)?;
+        let (begun, cpu) = (Instant::now(), process::cpu_seconds(std::process::id())?);
+        let mut deliveries = Vec::new();
+        for batch in records.chunks(batch.parse()?) {
+            let delivery = Instant::now();
+            if let Some(refused) = sink.deliver(batch).await?.first() {
+                return Err(format!("a record is refused: {}", refused.explanation).into());
+            }
+            deliveries.push(delivery.elapsed().as_secs_f64());
+        }
+        let wall = begun.elapsed().as_secs_f64();
+        let cpu = process::cpu_seconds(std::process::id())? - cpu;
+        sink.close().await;
+        deliveries.sort_by(f64::total_cmp);
+        let quantile = |share: f64| deliveries[((deliveries.len() - 1) as f64 * share) as usize];
+        println!("{wall} {cpu} {} {}", quantile(0.5), quantile(0.99));
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn syslog_sink(sink: &str) -> Outcome<SyslogSink> {
+    let text =
+        format!("accounts: [{{region: us, api_key: {{file: key}}}}]\nsinks: [{sink}]\ndead_letter: {{file: dead}}\n");
+    let (config, _) = Config::parse("bench", &text, &Environment::default()).map_err(|faults| faults.to_string())?;
+    match config.sinks.first() {
+        Some(config::Sink::Syslog(sink)) => Ok(SyslogSink::new(syslog_settings(sink))),
+        _ => Err(format!("no syslog sink: {sink}").into()),
+    }
 }
 
 async fn records(url: &str, requests: &str) -> Outcome<Vec<Record>> {

@@ -215,7 +215,7 @@ impl Drop for Broker {
     }
 }
 
-fn docker(arguments: &[&str]) -> Outcome<String> {
+pub fn docker(arguments: &[&str]) -> Outcome<String> {
     let output = Command::new("docker").args(arguments).output().map_err(|error| format!("docker: {error}"))?;
     if !output.status.success() {
         return Err(format!("docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());

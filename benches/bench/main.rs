@@ -1,9 +1,9 @@
 //! What `make bench` runs: figures measured side by side in one run, medians of interleaved rounds, never judged by time.
 //!
-//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `latency`, `memory`, `idle` and `restart`,
+//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `syslog`, `latency`, `memory`, `idle` and `restart`,
 //! by default all. Each part has numbers of its own where none are given; progress goes to standard error.
 //! What is measured runs in processes of its own (the released binary, the emulator, the broker), so that the
-//! processor time of each is known; this binary starts itself again for the two it is compared with.
+//! processor time of each is known; this binary starts itself again for what it is compared with.
 
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -18,6 +18,7 @@ mod memory;
 mod process;
 mod restart;
 mod setup;
+mod syslog;
 mod table;
 
 use std::error::Error;
@@ -25,7 +26,7 @@ use std::error::Error;
 /// A bench that can't go on says why and ends.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 6] = ["core", "kafka", "latency", "memory", "idle", "restart"];
+const PARTS: [&str; 7] = ["core", "kafka", "syslog", "latency", "memory", "idle", "restart"];
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -70,6 +71,7 @@ async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [bare::DOWNLOAD, url, requests] => return bare::download(url, requests).await,
+        [bare::DELIVER, url, requests] => return bare::deliver(url, requests).await,
         [bare::PRODUCE, url, requests, broker] => return bare::produce(url, requests, broker).await,
         _ => {}
     }
@@ -78,6 +80,7 @@ async fn main() -> Outcome<()> {
         match part.as_str() {
             "core" => core::run(&options).await?,
             "kafka" => kafka::run(&options).await?,
+            "syslog" => syslog::run(&options).await?,
             "latency" => latency::run(&options).await?,
             "memory" => memory::run(&options).await?,
             "idle" => idle::run(&options).await?,

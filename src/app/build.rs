@@ -265,8 +265,8 @@ fn kafka_sasl(sasl: &config::Sasl) -> Result<kafka::Sasl, Error> {
     })
 }
 
-/// A syslog sink's settings.
-pub(crate) fn syslog_settings(sink: &config::Syslog) -> syslog::Settings {
+/// A syslog sink's settings, for whoever opens one by itself too, as tests and benches do.
+pub fn syslog_settings(sink: &config::Syslog) -> syslog::Settings {
     let client = sink.tls.client.as_ref().map(|client| (client.certificate.clone(), client.key.clone()));
     syslog::Settings {
         addresses: sink.addresses.clone(),

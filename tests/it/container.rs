@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -31,6 +32,22 @@ where
     done.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
 }
 
+/// The image of `service` that `variable` names, or none after saying why `test` is skipped.
+///
+/// # Panics
+/// Without an image, where `JUMPSTREAM_TEST_REQUIRE_SERVICES=1`.
+pub fn image_or_skip(variable: &str, service: &str, test: &str) -> Option<String> {
+    if let Some(image) = std::env::var(variable).ok().filter(|image| !image.is_empty()) {
+        return Some(image);
+    }
+    let missing =
+        format!("{test}: no Docker with an image of {service}; run scripts/services, then `. target/services.env`");
+    assert!(std::env::var("JUMPSTREAM_TEST_REQUIRE_SERVICES").as_deref() != Ok("1"), "{missing}");
+    #[expect(clippy::explicit_write, reason = "the harness keeps what eprintln! says in a test that passes to itself")]
+    writeln!(std::io::stderr(), "SKIPPED {missing}").unwrap();
+    None
+}
+
 /// What to start. A port has the same number inside the container and on this machine's loopback address.
 #[derive(Clone, Default)]
 pub struct Plan {
@@ -45,6 +62,11 @@ pub struct Plan {
     pub network: Option<(String, String)>,
     /// A folder inside the container that is a disk of so many bytes, in memory: it lives as long as the process does.
     pub disk: Option<(&'static str, u64)>,
+    /// This machine's own network instead of one behind the engine's forwarder, which would take a connection's bytes
+    /// and acknowledge them whatever becomes of the container. Needs no ports.
+    pub on_our_network: bool,
+    /// A folder of this machine and where the container has it.
+    pub shared: Option<(PathBuf, &'static str)>,
 }
 
 impl Plan {
@@ -72,6 +94,12 @@ impl Plan {
         if let Some((network, _)) = &self.network {
             request = request.with_network(network);
         }
+        if self.on_our_network {
+            request = request.with_network("host");
+        }
+        if let Some((own, theirs)) = &self.shared {
+            request = request.with_mount(Mount::bind_mount(own.to_string_lossy(), *theirs));
+        }
         if let Some((folder, bytes)) = self.disk {
             request = request.with_mount(Mount::tmpfs_mount(folder).with_size_bytes(bytes as i64));
         }
@@ -98,10 +126,19 @@ impl Container {
 
     /// `kill -9`; returns when it is gone.
     pub async fn kill(&self) {
+        self.end("SIGKILL").await;
+    }
+
+    /// SIGTERM; returns when it has ended.
+    pub async fn terminate(&self) {
+        self.end("SIGTERM").await;
+    }
+
+    async fn end(&self, signal: &'static str) {
         let container = self.0.clone();
         on_docker(move || async move {
             let docker = docker_client_instance().await.unwrap();
-            let signal = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+            let signal = KillContainerOptionsBuilder::new().signal(signal).build();
             docker.kill_container(container.id(), Some(signal)).await.unwrap();
             while container.is_running().await.unwrap() {
                 tokio::task::yield_now().await;
@@ -110,7 +147,7 @@ impl Container {
         .await;
     }
 
-    /// Starts a killed one with the files that it had.
+    /// Starts one that has ended with the files that it had.
     pub async fn start_again(&self) {
         let container = self.0.clone();
         on_docker(move || async move { container.start().await.unwrap() }).await;

@@ -13,7 +13,6 @@ pub mod reader;
 mod round_trip;
 pub mod trio;
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use tokio::sync::OnceCell;
 
 use self::certificate::Certificates;
 pub use self::reader::Message;
-use crate::container::{Container, Plan, free_ports};
+use crate::container::{Container, Plan, free_ports, image_or_skip};
 
 /// The one user of the listeners that ask for a name and password.
 pub const USER: &str = "jumpstream";
@@ -73,15 +72,7 @@ const LISTENERS: [(Listener, &str, &str); 5] = [
 /// # Panics
 /// Without an image, where `JUMPSTREAM_TEST_REQUIRE_SERVICES=1`.
 pub fn service_or_skip(test: &str) -> Option<String> {
-    if let Some(image) = std::env::var("JUMPSTREAM_TEST_KAFKA_IMAGE").ok().filter(|image| !image.is_empty()) {
-        return Some(image);
-    }
-    let missing =
-        format!("{test}: no Docker with an image of Kafka; run scripts/services, then `. target/services.env`");
-    assert!(std::env::var("JUMPSTREAM_TEST_REQUIRE_SERVICES").as_deref() != Ok("1"), "{missing}");
-    #[expect(clippy::explicit_write, reason = "the harness keeps what eprintln! says in a test that passes to itself")]
-    writeln!(std::io::stderr(), "SKIPPED {missing}").unwrap();
-    None
+    image_or_skip("JUMPSTREAM_TEST_KAFKA_IMAGE", "Kafka", test)
 }
 
 /// `name`, never given before on any broker: for topics, groups and transactional ids on the shared one.

@@ -17,6 +17,7 @@ use crate::kafka::{Kafka, unique};
 use crate::process::tally::{Tally, sha256};
 use crate::process::{DEADLINE, EVENTS, Home, Settings, emulate};
 use crate::random;
+use crate::syslog_real::receiver::{Door, PLAIN, Receiver, Server};
 
 /// Kills in `make test` and in `make prove`.
 const SAMPLE: usize = 5;
@@ -52,6 +53,24 @@ async fn killed_at_any_moment_the_topic_lacks_nothing_and_repeats_only_what_was_
     }
 }
 
+/// By TCP too: what was sent when a process dies, its system still sends.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_the_syslog_receiver_lacks_nothing_and_is_repeated_only_what_was_in_flight() {
+    let doors = [Door::Relp, Door::Tls, Door::Tcp, Door::RelpTls];
+    for door in if random::is_prove() { &doors[..] } else { &doors[..2] } {
+        for seed in random::seeds(1, 1) {
+            let Some(receiver) = Receiver::start(Server::Rsyslog, "kill -9 and syslog", PLAIN).await else { return };
+            let emulator = emulate(awkward(seed)).await;
+            // The largest event is larger than a message may be by default.
+            let sinks = format!("[{}]", receiver.sink(*door, ", max_message_bytes: 900000"));
+            let home = Home::new(Settings { poll: POLL, sinks: &sinks, ..Settings::of(&emulator) });
+            println!("{door:?}:");
+            let place = Place::Receiver { receiver: Box::new(receiver), door: *door };
+            kill_and_compare(&emulator, &home, place, seed).await;
+        }
+    }
+}
+
 const POLL: &str = "{interval: 1s, start: 2h, page_size: 5000}";
 
 /// Events keep coming, with every fault that passes by itself.
@@ -76,6 +95,7 @@ pub fn awkward(seed: u64) -> Options {
 enum Place {
     File(PathBuf),
     Topic { kafka: &'static Kafka, topic: String, watch: BaseConsumer },
+    Receiver { receiver: Box<Receiver>, door: Door },
 }
 
 /// What one process wrote into one file or partition, in order.
@@ -88,13 +108,26 @@ impl Place {
             Place::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
             // One partition is answered faster than three.
             Place::Topic { topic, watch, .. } => watch.fetch_watermarks(topic, 0, DEADLINE).unwrap().1 as u64,
+            Place::Receiver { receiver, .. } => receiver.length(),
+        }
+    }
+
+    /// How many lines there are when all that a process has sent is there.
+    async fn lines(&self, home: &Home) -> usize {
+        match self {
+            Place::File(_) => home.lines(EVENTS).len(),
+            Place::Topic { .. } => 0,
+            Place::Receiver { receiver, door } => {
+                receiver.await_quiet(*door).await;
+                receiver.count()
+            }
         }
     }
 
     fn is_torn(&self) -> bool {
         match self {
             Place::File(path) => std::fs::read(path).is_ok_and(|text| text.last().is_some_and(|last| *last != b'\n')),
-            Place::Topic { .. } => false,
+            Place::Topic { .. } | Place::Receiver { .. } => false,
         }
     }
 
@@ -102,13 +135,20 @@ impl Place {
     async fn delivered(&self, home: &Home, lives: &[Life]) -> (Vec<String>, HashMap<(usize, i32), Lane>) {
         let mut lanes: HashMap<(usize, i32), Lane> = HashMap::new();
         let mut all = Vec::new();
+        let mut take = |lines: Vec<String>| {
+            for (at, line) in lines.into_iter().enumerate() {
+                let life = lives.iter().take_while(|life| life.lines <= at).count();
+                lanes.entry((life, 0)).or_default().push(sha256(&line));
+                all.push(line);
+            }
+        };
         match self {
-            Place::File(_) => {
-                for (at, line) in home.lines(EVENTS).into_iter().enumerate() {
-                    let life = lives.iter().take_while(|life| life.lines <= at).count();
-                    lanes.entry((life, 0)).or_default().push(sha256(&line));
-                    all.push(line);
-                }
+            Place::File(_) => take(home.lines(EVENTS)),
+            Place::Receiver { receiver, door } => {
+                receiver.await_quiet(*door).await;
+                let (received, foreign) = receiver.received();
+                assert_eq!(foreign, 0, "lines that are no messages");
+                take(received.into_iter().map(|got| got.text).collect());
             }
             Place::Topic { kafka, topic, .. } => {
                 for message in kafka.read_all(topic).await {
@@ -140,7 +180,7 @@ async fn kill_and_compare(emulator: &Emulator, home: &Home, place: Place, seed: 
     for _ in 0..kills {
         live_and_die(home, &place, &mut rng).await;
         lives.push(Life {
-            lines: home.lines(EVENTS).len(),
+            lines: place.lines(home).await,
             torn: place.is_torn(),
             next_began: clock::wall().as_millis(),
         });

@@ -38,6 +38,7 @@ mod sink;
 mod source;
 mod store;
 mod syslog;
+mod syslog_real;
 mod systemd;
 mod telemetry;
 mod tidy;

@@ -198,10 +198,26 @@ impl Home {
         (code, std::fs::read_to_string(stdout).unwrap(), process.log())
     }
 
+    /// As [`Self::start`], with the file `hosts` of this folder in the place of `/etc/hosts`, for this process alone.
+    /// Written anew, it counts at the next look.
+    pub fn start_with_hosts(&self, hosts: &str) -> Process {
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+        command.arg(self.path(hosts)).arg(env!("CARGO_BIN_EXE_jumpstream"));
+        self.spawn_by(command, Stdio::null(), RUN, None)
+    }
+
     fn spawn(&self, stdout: Stdio, arguments: &[&str], fail_point: Option<String>) -> Process {
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_jumpstream")), stdout, arguments, fail_point)
+    }
+
+    fn spawn_by(&self, mut command: Command, stdout: Stdio, arguments: &[&str], fail_point: Option<String>) -> Process {
         let number = self.starts.replace(self.starts.get() + 1);
         let log = self.path(&format!("stderr-{number}"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstream"));
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy().to_lowercase();
             if text.starts_with("jumpstream_") || text.ends_with("_proxy") {

@@ -229,18 +229,25 @@ impl Stall {
 }
 
 fn closed(address: &Address) -> Fault {
-    Fault::broken(
-        format!("{address} closes the connection"),
-        "look at the receiver's log; it may speak another protocol at this port, or refuse this host",
-    )
+    Fault::broken(format!("{address} closes the connection"), elsewhere(address))
 }
 
 fn broken(address: &Address, tls: &Tls, fault: &io::Error) -> Fault {
     // What TLS says of us (no certificate, a wrong one) heals by no new connection: said at once.
     tls.explain(address, fault).unwrap_or_else(|| {
-        Fault::broken(
-            format!("the connection to {address} broke ({})", quote(&fault.to_string())),
-            "look at the receiver's log; it may speak another protocol at this port",
-        )
+        let finding = format!("the connection to {address} broke ({})", quote(&fault.to_string()));
+        Fault::broken(finding, elsewhere(address))
     })
+}
+
+/// Most receivers of another kind say nothing of it: they close, and their log says why.
+fn elsewhere(address: &Address) -> &'static str {
+    match address.transport {
+        // OpenSSL's servers close with something unread, which takes their alert along.
+        Transport::Tls => {
+            "look at the receiver's log: if it wants a certificate of ours, write `tls: {certificate: …, key: …}`, and if it \
+             speaks RELP at this port, `relp+tls://`"
+        }
+        _ => "look at the receiver's log: if it speaks TLS at this port, write `tls://`, and if RELP, `relp://`",
+    }
 }

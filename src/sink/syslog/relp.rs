@@ -20,6 +20,7 @@ pub mod batch;
 pub mod frame;
 pub mod session;
 
+use std::io;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -77,9 +78,16 @@ pub(super) async fn open(
             ),
         )
     };
-    // What breaks before there is a session is no session's end.
+    // Most receivers of another kind say nothing of it: they close.
+    let closed = || {
+        let remedy = match address.transport.is_tls() {
+            true => "correct the port, or write `tls://` for a plain receiver; its log may say more",
+            false => "correct the port; if it speaks TLS there, write `relp+tls://`, if plain syslog, `tcp://`",
+        };
+        Fault::new(format!("{address} closes the connection before it answers RELP's `open`"), remedy)
+    };
     let opened = timeout(deadlines.handshake, opened).await.unwrap_or_else(|_| Err(silent()));
-    opened.map(|()| connection).map_err(|fault: Fault| Fault { broke: false, ..fault })
+    opened.map(|()| connection).map_err(|fault: Fault| if fault.broke { closed() } else { fault })
 }
 
 impl Connection {
@@ -137,11 +145,10 @@ impl Connection {
 
     async fn step(&mut self, address: &Address, tls: &Tls, tell: &mut impl FnMut(session::Told)) -> Result<(), Fault> {
         let moved = self.wire.exchange(&self.out[self.written..], &mut self.inbox).await;
-        let moved = moved.map_err(|fault| {
-            tls.explain(address, &fault)
-                .map(|fault| Fault { broke: true, ..fault })
-                .unwrap_or_else(|| lost(address, &fault.to_string()))
-        })?;
+        // What TLS says of us heals by no new connection: said at once.
+        let explain_io =
+            |fault: io::Error| tls.explain(address, &fault).unwrap_or_else(|| lost(address, &fault.to_string()));
+        let moved = moved.map_err(explain_io)?;
         self.written += moved.written;
         match moved.read {
             None => Ok(()),

@@ -58,6 +58,15 @@ async fn tls(authority: &Authority) -> u16 {
     .await
 }
 
+/// Closes at the first byte, as many do with what they don't understand.
+async fn curt() -> u16 {
+    server(|mut stream| async move {
+        let mut buffer = [0; 16 << 10];
+        let _ = stream.read(&mut buffer).await;
+    })
+    .await
+}
+
 async fn http() -> u16 {
     server(|mut stream| async move {
         let mut buffer = [0; 256];
@@ -84,6 +93,7 @@ async fn said(mut settings: Settings) -> String {
 async fn each_wrong_peer_is_named_with_what_to_write_for_it() {
     let authority = Authority::new();
     let (mute, relp, tls, http) = (mute().await, relp().await, tls(&authority).await, http().await);
+    let curt = curt().await;
     for (address, finding, remedy) in [
         (
             format!("tcp://localhost:{tls}"),
@@ -92,6 +102,9 @@ async fn each_wrong_peer_is_named_with_what_to_write_for_it() {
         ),
         (format!("tcp://localhost:{relp}"), "speaks RELP", format!("write `address: \"relp://localhost:{relp}\"`")),
         (format!("tcp://localhost:{http}"), "speaks HTTP", "correct the port".into()),
+        (format!("tcp://localhost:{curt}"), "", "write `tls://`, and if RELP, `relp://`".into()),
+        (format!("tls://localhost:{curt}"), "in the midst of the TLS handshake", "write `tcp://`".into()),
+        (format!("relp://localhost:{curt}"), "before it answers RELP's `open`", "write `relp+tls://`".into()),
         (format!("tls://localhost:{mute}"), "no answer in TLS within 3 s", "write `tcp://`".into()),
         (format!("tls://localhost:{relp}"), "doesn't speak TLS", "write `tcp://`".into()),
         (format!("tls://localhost:{http}"), "doesn't speak TLS", "write `tcp://`".into()),

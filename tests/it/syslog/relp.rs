@@ -151,6 +151,8 @@ impl State {
             if habits.cuts && habits.messages == Some(taken) && !inbox.is_empty() {
                 return;
             }
+            // All that has come at once, so that what is in flight is seen.
+            inbox.reserve(64 << 10);
             match stream.read_buf(&mut inbox).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}

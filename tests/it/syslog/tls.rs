@@ -143,3 +143,34 @@ async fn a_file_that_holds_nothing_of_use_is_said_and_read_again() {
     std::fs::copy(authority.ca(), &ca).unwrap();
     assert_eq!(delivery.await.unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_whose_certificate_becomes_wrong_is_turned_away_until_it_is_right_again() {
+    let authority = Authority::new();
+    let right = || Some(authority.acceptor("localhost", Oddity::None, None));
+    let mut receiver = Receiver::with(0, Ends::Counted, right()).await;
+    let port = receiver.port;
+    let sink = Arc::new(SyslogSink::new(to(&receiver, authority.ca())));
+    let mut first = 0;
+    for (name, oddity, said) in [
+        ("localhost", Oddity::Expired, "its certificate has expired"),
+        ("siem.example.com", Oddity::None, "its certificate is not for `localhost`"),
+    ] {
+        deliver(&sink, &records(first..first + 10, 100)).await;
+        received(&receiver, 10).await;
+        receiver.stop().await;
+        let wrong = Receiver::with(port, Ends::Counted, Some(authority.acceptor(name, oddity, None))).await;
+        let delivering = sink.clone();
+        let batch = records(first + 10..first + 20, 100);
+        let delivery = tokio::spawn(async move { deliver(&delivering, &batch).await });
+        eventually("it is said", || sink.trouble().filter(|trouble| trouble.contains(said))).await;
+        assert_eq!(wrong.stop().await, Vec::<Vec<u8>>::new());
+        receiver = Receiver::with(port, Ends::Counted, right()).await;
+        assert_eq!(delivery.await.unwrap(), []);
+        assert_eq!(sink.trouble(), None);
+        assert_all_there(&received(&receiver, 10).await, first + 10..first + 20);
+        receiver.stop().await;
+        receiver = Receiver::with(port, Ends::Counted, right()).await;
+        first += 20;
+    }
+}
