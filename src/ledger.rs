@@ -270,6 +270,15 @@ impl Ledger {
         self.change.moved = true;
     }
 
+    /// The newest hour within `range` of which events were delivered.
+    pub fn newest_hour(&self, range: Range<Time>) -> Option<Range<Time>> {
+        let hours = hour_of(minute_of(range.start)) + 1..hour_of(minute_of(range.end));
+        let within = self.hours.range(hours.start..hours.end.max(hours.start));
+        let (hour, _) = within.rev().find(|(_, total)| total.events > 0)?;
+        let minutes = minutes_of(*hour);
+        Some(instant(minutes.start)..instant(minutes.end))
+    }
+
     /// What held nothing and could not be proven to is looked at again.
     pub fn look_again(&mut self, range: Range<Time>) {
         let mut empty = Coverage::of([range.clone()]);

@@ -61,6 +61,9 @@ enum Task {
     Confirm { shown: u64 },
     /// Does a range that ends with this event's millisecond include it?
     Probe,
+    /// What lies `from` `to` was empty, which proves nothing while the API shows nothing at all: does it show an hour in
+    /// which events were delivered?
+    Witness { from: Time, to: Time, tries: u8 },
 }
 
 /// One stream's verification.
@@ -126,7 +129,7 @@ impl Verify {
         let Piece { range, task } = self.asked.clone()?;
         Some(match task {
             Task::Count { .. } | Task::Confirm { .. } => Step::Count(self.boundary.bounded(range)),
-            Task::Probe => Step::Count(range),
+            Task::Probe | Task::Witness { .. } => Step::Count(range),
             Task::Locate { .. } => Step::Minutes(range),
             Task::Settle { .. } => Step::Read { range, reading: Reading::Settle },
             Task::Compare { .. } => Step::Read { range, reading: Reading::Compare },
@@ -198,7 +201,15 @@ impl Verify {
         let Some(Piece { range, task }) = self.asked.take() else { return };
         match task {
             Task::Probe => self.boundary.probed(counted),
-            Task::Confirm { shown } if shown == counted => self.confirm(ledger, range, counted, now),
+            Task::Confirm { shown } if shown == counted => match counted {
+                0 => self.empty(ledger, range, 0, now),
+                _ => ledger.mark(range, Mark::Verified),
+            },
+            Task::Witness { from, to, .. } if counted > 0 => ledger.mark(from..to, Mark::Verified),
+            Task::Witness { from, to, tries } if tries + 1 >= TRIES => ledger.mark(from..to, Mark::Unprovable),
+            Task::Witness { from, to, tries } => {
+                ledger.mark(from..to, Mark::Doubted { tries: tries + 1, unseen: 0, again: now + TRY_AGAIN });
+            }
             Task::Confirm { shown } => {
                 let piece = Piece { range: range.clone(), task: Task::Confirm { shown } };
                 if self.probe_first(piece, now).is_err() {
@@ -211,10 +222,16 @@ impl Verify {
         }
     }
 
-    fn confirm(&mut self, ledger: &mut Ledger, range: Range<Time>, counted: u64, now: Time) {
+    /// The API shows nothing of `range`, and nothing of it was delivered: that is so where it shows other time as it did.
+    fn empty(&mut self, ledger: &mut Ledger, range: Range<Time>, tries: u8, now: Time) {
         let horizon = now - self.retention(ledger);
-        let proves = counted > 0 || range.start >= horizon;
-        ledger.mark(range, if proves { Mark::Verified } else { Mark::Unprovable });
+        match ledger.newest_hour(horizon..now).filter(|_| range.start >= horizon) {
+            Some(hour) => {
+                let task = Task::Witness { from: range.start, to: range.end, tries };
+                self.work.push(Piece { range: hour, task });
+            }
+            None => ledger.mark(range, Mark::Unprovable),
+        }
     }
 
     fn compare_count(&mut self, ledger: &mut Ledger, range: Range<Time>, age: Duration, counted: u64, now: Time) {
@@ -291,6 +308,9 @@ impl Verify {
                 ledger.mark(range, mark);
             }
             Some(Task::Compare { tries }) => {
+                if shown == (Shown { records: 0, unseen: 0 }) {
+                    return self.empty(ledger, range, tries, now);
+                }
                 let tries = tries + 1;
                 let mark = match shown.unseen {
                     0 => Mark::Verified,

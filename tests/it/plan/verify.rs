@@ -226,6 +226,27 @@ fn a_window_first_read_after_its_last_age_is_verified_by_a_count_behind_it() {
 }
 
 #[test]
+fn an_empty_range_is_verified_only_while_the_api_shows_other_time() {
+    for (witnessed, expected) in [(3, Some(Mark::Verified)), (0, None)] {
+        let mut desk = read();
+        desk.ledger.move_start(noon() - minutes(60 * 24));
+        let gap = desk.ledger.start()..noon() - minutes(60);
+        assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
+        desk.plan.interval_read(&mut desk.ledger, &[]);
+        assert_eq!(settle(&mut desk), gap);
+        desk.end(0);
+        assert_eq!(counted(&mut desk), gap);
+        answer(&mut desk, 0);
+        assert_eq!(mark(&desk, gap.start), None, "nothing is no proof");
+        assert_eq!(counted(&mut desk), noon() - minutes(60)..noon(), "an hour of which events were delivered");
+        answer(&mut desk, witnessed);
+        let again = desk.now + minutes(60 * 24);
+        let expected = expected.unwrap_or(Mark::Doubted { tries: 1, unseen: 0, again });
+        assert_eq!(mark(&desk, gap.start), Some(expected));
+    }
+}
+
+#[test]
 fn a_failed_comparison_rests_and_the_live_edge_goes_on() {
     let mut desk = read();
     pass(&mut desk, noon() + minutes(10));
