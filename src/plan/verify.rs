@@ -55,6 +55,8 @@ enum Task {
     Locate { age: Duration, counted: u64 },
     /// So much was counted: does a read show it?
     Settle { age: Duration, counted: u64 },
+    /// A read showed so many records and fewer than were counted: are they still counted?
+    Recount { age: Duration, shown: u64 },
     /// The last age's read, after so many of them.
     Compare { tries: u8 },
     /// A window first read after its last age showed so many records: is that what is counted?
@@ -128,7 +130,9 @@ impl Verify {
         }
         let Piece { range, task } = self.asked.clone()?;
         Some(match task {
-            Task::Count { .. } | Task::Confirm { .. } => Step::Count(self.boundary.bounded(range)),
+            Task::Count { .. } | Task::Recount { .. } | Task::Confirm { .. } => {
+                Step::Count(self.boundary.bounded(range))
+            }
             Task::Probe | Task::Witness { .. } => Step::Count(range),
             Task::Locate { .. } => Step::Minutes(range),
             Task::Settle { .. } => Step::Read { range, reading: Reading::Settle },
@@ -218,6 +222,7 @@ impl Verify {
                 }
             }
             Task::Count { age } => self.compare_count(ledger, range, age, counted, now),
+            Task::Recount { age, shown } => settle(ledger, range, age, counted.saturating_sub(shown)),
             Task::Locate { .. } | Task::Settle { .. } | Task::Compare { .. } => {}
         }
     }
@@ -303,9 +308,12 @@ impl Verify {
         self.failures = 0;
         match self.asked.as_ref().map(|piece| piece.task) {
             Some(Task::Settle { age, counted }) => {
-                let missing = counted.saturating_sub(shown.records);
-                let mark = if missing == 0 { Mark::Counted { age } } else { Mark::Unsettled { age, missing } };
-                ledger.mark(range, mark);
+                // A count that was wrong once, or came from a replica ahead of the read's, is asked for once more.
+                if counted > shown.records {
+                    let task = Task::Recount { age, shown: shown.records };
+                    return self.work.push(Piece { range, task });
+                }
+                settle(ledger, range, age, 0);
             }
             Some(Task::Compare { tries }) => {
                 if shown == (Shown { records: 0, unseen: 0 }) {
@@ -389,6 +397,11 @@ impl Verify {
     fn few(&self) -> u64 {
         self.page * u64::from(super::WINDOW_PAGES)
     }
+}
+
+/// So many events are counted and not shown.
+fn settle(ledger: &mut Ledger, range: Range<Time>, age: Duration, missing: u64) {
+    ledger.mark(range, if missing == 0 { Mark::Counted { age } } else { Mark::Unsettled { age, missing } });
 }
 
 /// The minutes that `range` lies in.

@@ -52,7 +52,9 @@ impl Reading<'_> {
             Ended::Shutdown => Ok(Turn::End),
             Ended::Failed(error) => self.failed(error).await,
             Ended::Whole { elements } => {
-                if !self.plan.is_checking() {
+                if self.plan.is_checking() {
+                    self.schedule.reset();
+                } else {
                     self.succeeded();
                 }
                 self.page_read(page, elements, now).await

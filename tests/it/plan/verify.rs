@@ -116,6 +116,8 @@ fn what_is_counted_and_not_shown_stays_unsettled_and_is_read_at_the_next_age() {
     assert_eq!(settle(&mut desk), range);
     show(&mut desk, 1..=40);
     desk.page_read(Some(100), 40, None);
+    assert_eq!(counted(&mut desk), range, "it is counted once more");
+    answer(&mut desk, 43);
     assert_eq!(mark(&desk, range.start), Some(Mark::Unsettled { age: AGE, missing: 3 }));
     assert_eq!(desk.ledger.summary().missing, 3);
     // At the next age the count is what was shown, and it is read all the same.
