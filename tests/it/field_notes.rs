@@ -16,6 +16,9 @@ use serde_json::Value;
 use crate::process::tally::{Tally, assert_once};
 use crate::process::{EVENTS, Home, Settings, emulate, eventually, insert, requests, steer};
 
+/// Where the API gives pages.
+const PAGES: &str = "/insights/directory/v1/events";
+
 /// An emulator without events of its own.
 fn nothing() -> Options {
     Options { events: 0, span: "1h".parse().unwrap(), ..Options::default() }
@@ -49,8 +52,7 @@ async fn catch_up_and_compare(emulator: &Emulator, home: &Home, least: usize) ->
 
 /// The bodies of all requests for pages.
 async fn page_requests(emulator: &Emulator) -> Vec<Value> {
-    let pages =
-        requests(emulator).await.into_iter().filter(|request| request["path"] == "/insights/directory/v1/events");
+    let pages = requests(emulator).await.into_iter().filter(|request| request["path"] == PAGES);
     pages.map(|request| serde_json::from_str(request["body"].as_str().unwrap()).unwrap()).collect()
 }
 

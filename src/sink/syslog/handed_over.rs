@@ -184,7 +184,7 @@ impl Mark {
     }
 }
 
-/// How long nothing has moved.
+/// How long nothing has moved, and the other machine was not seen to answer.
 struct Stall {
     since: Duration,
     /// When that was last looked into.
@@ -216,6 +216,8 @@ impl Stall {
         // Where nobody reads, a new connection would only take what is sent a second time into another buffer.
         let is_full = kernel::state(ends.local, ends.peer).is_ok_and(|state| state.is_open && state.is_full);
         if is_full && !deadlines.leaves_the_full {
+            // It answers: one that begins to read just before the next look is not taken for one that is gone.
+            self.since = self.looked;
             wait.until(format!("{address} takes nothing; look at the receiver: it has stopped reading"));
             return Ok(());
         }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{delivered, emulate, nothing, steer};
+use super::{PAGES, delivered, emulate, eventually, nothing, steer};
 use crate::process::{EVENTS, Home, Settings, client, requests};
-use jumpstream::emulator::Options;
+use jumpstream::emulator::{Emulator, Options};
 
 const KEY: &str = "jca_5ecretThatNobodyMaySee";
 const NEXT: &str = "jca_n3xtSecretThatNobodyMaySee";
@@ -42,12 +42,18 @@ async fn the_key_is_nowhere_in_state_logs_metrics_status() {
     let mut shown = vec![process.metrics().await, process.status().await.to_string()];
     home.write("key", NEXT);
     process.ready().await;
-    for kind in ["forbidden", "payment_required", "redirect", "bad_gateway", "cut_body"] {
-        steer(&emulator, "faults", format!(r#"{{"kind":"{kind}","count":2,"path":"/events"}}"#)).await;
-        eventually_asked(&emulator).await;
+    for (kind, status) in
+        [("forbidden", 403), ("payment_required", 402), ("redirect", 302), ("bad_gateway", 502), ("cut_body", 200)]
+    {
+        let before = requests(&emulator).await.len();
+        steer(&emulator, "faults", format!(r#"{{"kind":"{kind}","count":1,"path":"/events"}}"#)).await;
+        page_answered(&emulator, before, status).await;
         shown.push(process.metrics().await);
         shown.push(process.status().await.to_string());
         shown.push(format!("{:?}", process.readiness().await));
+        // Refusals in a row are asked again ever later.
+        let before = requests(&emulator).await.len();
+        page_answered(&emulator, before, 200).await;
     }
     process.stop().await;
     // An endpoint that does not answer, and a key that nobody knows.
@@ -71,8 +77,11 @@ async fn the_key_is_nowhere_in_state_logs_metrics_status() {
     assert_eq!(holding(home.folder(), KEY), ["requests"]);
 }
 
-/// Waits until two more pages were asked for.
-async fn eventually_asked(emulator: &jumpstream::emulator::Emulator) {
-    let before = requests(emulator).await.len();
-    super::eventually("two more requests", async || (requests(emulator).await.len() >= before + 2).then_some(())).await;
+/// Waits until a page is asked for, beyond the first requests, and answered with this status.
+async fn page_answered(emulator: &Emulator, beyond: usize, status: u16) {
+    let found = async || {
+        let all = requests(emulator).await;
+        all[beyond..].iter().any(|one| one["path"] == PAGES && one["status"] == status).then_some(())
+    };
+    eventually(&format!("a page is answered with {status}"), found).await;
 }
