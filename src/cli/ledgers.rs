@@ -2,14 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use super::ConfigFile;
 use crate::app;
 use crate::config::{Config, State};
+use crate::exit_code::ExitCode;
 use crate::ledger::{Ledger, StreamKey};
 use crate::store::kafka::Untaken;
 use crate::store::sqlite::SqliteStore;
 
-/// Reads every stream's ledger: takes no lock, joins no group, writes nothing. An error is a sentence.
-pub(super) async fn read(config: &Config) -> Result<BTreeMap<StreamKey, Ledger>, String> {
+/// Every stream's ledger: takes no lock, joins no group, writes nothing. What went wrong has been said.
+pub(super) async fn open(file: &ConfigFile) -> Result<BTreeMap<StreamKey, Ledger>, ExitCode> {
+    let (config, _) = super::load(&file.path)?;
+    read(&config).await.map_err(|fault| {
+        eprintln!("jumpstream: {fault}");
+        ExitCode::Failed
+    })
+}
+
+/// An error is a sentence.
+async fn read(config: &Config) -> Result<BTreeMap<StreamKey, Ledger>, String> {
     let stored = match &config.state {
         State::Sqlite { path } => {
             let reader = SqliteStore::open_read_only(path).map_err(|error| error.to_string())?;

@@ -84,16 +84,9 @@ struct Hour {
 
 /// Cancelling it leaves everything as it was.
 pub async fn run(args: Args) -> ExitCode {
-    let config = match super::load(&args.config.path) {
-        Ok((config, _)) => config,
-        Err(code) => return code,
-    };
-    let ledgers = match super::ledgers::read(&config).await {
+    let ledgers = match super::ledgers::open(&args.config).await {
         Ok(ledgers) => ledgers,
-        Err(fault) => {
-            eprintln!("jumpstream: {fault}");
-            return ExitCode::Failed;
-        }
+        Err(code) => return code,
     };
     let report = report(&ledgers, args.day);
     let text = match args.format {

@@ -90,16 +90,9 @@ impl From<Range<Time>> for Stretch {
 
 /// Cancelling it leaves everything as it was.
 pub async fn run(args: Args) -> ExitCode {
-    let config = match super::load(&args.config.path) {
-        Ok((config, _)) => config,
-        Err(code) => return code,
-    };
-    let ledgers = match super::ledgers::read(&config).await {
+    let ledgers = match super::ledgers::open(&args.config).await {
         Ok(ledgers) => ledgers,
-        Err(fault) => {
-            eprintln!("jumpstream: {fault}");
-            return ExitCode::Failed;
-        }
+        Err(code) => return code,
     };
     let now = clock::wall();
     let range = args.from.map(|from| from..args.to.unwrap_or(now));

@@ -12,8 +12,10 @@ use crate::plan::boundary::Boundary;
 use crate::plan::sightings::{Shown, Sightings};
 use crate::plan::{PageAsk, WINDOW_PAGES};
 
-/// So many pages in a row that show nothing but what this read has shown already, with ever new cursors, lead nowhere.
+/// So many pages in a row that show nothing but what this read has shown already, with ever new cursors, lead nowhere, ...
 const IDLE_PAGES: u32 = 3;
+/// ... where they have so many elements together: an event that is stored several times fills small pages by itself.
+const IDLE_ELEMENTS: u32 = 50;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -81,7 +83,25 @@ pub struct Read {
     again: HashSet<u64>,
     /// Whether the page under way has shown anything that this read had not.
     moved: bool,
-    idle_pages: u32,
+    idle: Idle,
+}
+
+/// Pages in a row that showed nothing that the read had not shown.
+#[derive(Debug, Default)]
+struct Idle {
+    pages: u32,
+    elements: u32,
+}
+
+impl Idle {
+    fn saw(&mut self, elements: u32) {
+        self.pages += 1;
+        self.elements = self.elements.saturating_add(elements);
+    }
+
+    fn leads_nowhere(&self) -> bool {
+        self.pages >= IDLE_PAGES && self.elements >= IDLE_ELEMENTS
+    }
 }
 
 impl Read {
@@ -105,7 +125,7 @@ impl Read {
             latest: None,
             again: HashSet::new(),
             moved: false,
-            idle_pages: 0,
+            idle: Idle::default(),
         }
     }
 
@@ -203,9 +223,13 @@ impl Read {
         if ended {
             return Standing::Ended;
         }
-        self.idle_pages = if std::mem::take(&mut self.moved) { 0 } else { self.idle_pages + 1 };
+        if std::mem::take(&mut self.moved) {
+            self.idle = Idle::default();
+        } else {
+            self.idle.saw(end.elements);
+        }
         match end.cursor {
-            _ if self.idle_pages >= IDLE_PAGES => Standing::Unpageable,
+            _ if self.idle.leads_nowhere() => Standing::Unpageable,
             Some(cursor) if self.used_cursors.insert(cursor.clone()) => {
                 self.cursor = Some(cursor);
                 Standing::Goes

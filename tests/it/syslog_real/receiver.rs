@@ -85,6 +85,8 @@ pub struct Receiver {
     folder: TempDir,
     /// So many bytes of the file were read, and so many line ends were in them.
     counted: Mutex<(u64, usize)>,
+    /// The sockets that it has when nobody is connected.
+    own_sockets: usize,
     pub authority: Authority,
 }
 
@@ -145,8 +147,9 @@ impl Receiver {
             Ok(container) => container,
             Err(error) => panic!("starting {name}: {error}"),
         };
-        let receiver = Receiver { container, ports, folder, counted: Mutex::default(), authority };
+        let mut receiver = Receiver { container, ports, folder, counted: Mutex::default(), own_sockets: 0, authority };
         receiver.await_ready().await;
+        receiver.own_sockets = receiver.sockets().await;
         Some(receiver)
     }
 
@@ -247,13 +250,20 @@ impl Receiver {
     }
 
     /// Waits until nobody is connected to a door any more and all that came by it is written: the server has closed
-    /// its side, which it does when it has read everything.
+    /// its sockets, which it does when it is done with what it has read, a connection that was reset too.
     pub async fn await_quiet(&self, door: Door) {
         eventually("the receiver has read all that was sent", async || {
             let states = states("tcp", self.port(door));
-            (!states.iter().any(|state| [ESTABLISHED, CLOSE_WAIT].contains(&&state[..]))).then_some(())
+            let is_connected = states.iter().any(|state| [ESTABLISHED, CLOSE_WAIT].contains(&&state[..]));
+            (!is_connected && self.sockets().await <= self.own_sockets).then_some(())
         })
         .await;
+    }
+
+    /// How many sockets the server has open.
+    async fn sockets(&self) -> usize {
+        let list = self.container.run(["ls", "-l", "/proc/1/fd"].map(str::to_owned).to_vec()).await;
+        list.lines().filter(|line| line.contains("socket:")).count()
     }
 
     /// SIGKILL; returns when it is gone.
