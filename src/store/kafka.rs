@@ -109,12 +109,18 @@ impl Ledgers {
         let owner = Owner { token: random(), name: owner_name() };
         self.write(&producer, number, &[owner.entry()]).await?;
         crate::fail_point!("owned");
-        let folded = match reading::read(self, number, Until::Owner(owner.token)).await? {
-            Read::Whole(folded) => folded,
-            Read::Stuck { offset } => {
+        let folded = match reading::read(self, number, Until::Owner(owner.token)).await {
+            Ok(Read::Whole(folded)) => folded,
+            Ok(Read::Stuck { offset }) => {
                 let stuck = self.stuck(number, offset);
                 tracing::warn!("{stuck}");
                 return Err(Untaken::NotNow(stuck));
+            }
+            Err(untaken) => {
+                // From under one who reads slowly, and was fenced meanwhile, compaction takes what its successor has
+                // superseded. Only who can still write has read what there is.
+                self.write(&producer, number, &[owner.entry()]).await?;
+                return Err(untaken);
             }
         };
         crate::fail_point!("read");

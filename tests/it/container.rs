@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use testcontainers::core::client::docker_client_instance;
@@ -156,7 +157,16 @@ impl Container {
     /// Freezes it: connections stay open, nothing is answered.
     pub async fn pause(&self) {
         let container = self.0.clone();
-        on_docker(move || async move { container.pause().await.unwrap() }).await;
+        on_docker(move || async move {
+            let mut tries = 1;
+            // On a busy machine the kernel does not always freeze it at once.
+            while let Err(error) = container.pause().await {
+                assert!(tries < 20, "pausing: {error}");
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        })
+        .await;
     }
 
     /// Lets a paused one go on.

@@ -133,7 +133,7 @@ impl Broker {
             }
             Request::Init => self.next_epoch(),
             Request::Bump { epoch } | Request::Produce { epoch, .. } | Request::End { epoch, .. }
-                if epoch != self.epoch && !self.believes_everyone =>
+                if self.fences(epoch) =>
             {
                 Reply::Fenced
             }
@@ -147,6 +147,11 @@ impl Broker {
         };
         self.fenced += u64::from(reply == Reply::Fenced);
         reply
+    }
+
+    /// Whether a producer of that epoch is refused.
+    pub fn fences(&self, epoch: u32) -> bool {
+        epoch != self.epoch && !self.believes_everyone
     }
 
     /// Whatever is open is aborted first.

@@ -12,7 +12,7 @@ use jumpstream::clock::Time;
 use jumpstream::ledger::{FingerprintKey, Ledger, StreamKey};
 use jumpstream::record::Delivery;
 use jumpstream::store::kafka::book::Book;
-use jumpstream::store::kafka::fold::Fold;
+use jumpstream::store::kafka::fold::{self, Fold};
 use jumpstream::store::kafka::format::{Entry, Key, Layout, Owner as OwnerEntry};
 
 use super::broker::{Broker, Content, DATA, LEDGER, Reply, Request};
@@ -255,7 +255,7 @@ impl Owner {
         *at = next;
         for (offset, entry) in records {
             if let Err(error) = fold.take(offset, &entry.key, entry.value.as_deref()) {
-                turn.broken = Some(error.to_string());
+                return self.give_up_reading(&error, turn);
             }
             if fold.owner().is_some_and(|owner| owner.token == *token) {
                 *until = Some(offset);
@@ -266,7 +266,7 @@ impl Owner {
             let fold = mem::replace(fold, Fold::new(0, Layout::of(1)));
             let mut folded = match fold.finish() {
                 Ok(folded) => folded,
-                Err(error) => return turn.broken = Some(error.to_string()),
+                Err(error) => return self.give_up_reading(&error, turn),
             };
             let streams = turn.held.len();
             let work = |number| match folded.streams.remove(&stream(number)) {
@@ -278,6 +278,16 @@ impl Owner {
         } else if *fruitless > PATIENCE {
             // Who slept here for long finds the entry of a later owner, and never its own: that was compacted away.
             self.let_go(turn);
+        }
+    }
+
+    /// From under a reader that was fenced meanwhile, compaction takes what its successor has superseded: it writes once
+    /// more, and hears that.
+    fn give_up_reading(&mut self, error: &fold::Error, turn: &mut Turn<'_>) {
+        if turn.broker.fences(self.producer.epoch) {
+            self.let_go(turn);
+        } else {
+            turn.broken = Some(error.to_string());
         }
     }
 
