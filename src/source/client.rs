@@ -35,14 +35,7 @@ const SKEW: Duration = Duration::from_secs(120);
 
 /// Speaks to the API for one account. See the [module](super).
 #[derive(Clone)]
-pub struct Client(Arc<Account>, Asking);
-
-/// What the requests of a handle are for, and how long they wait for their turn.
-#[derive(Debug, Clone, Copy, Default)]
-struct Asking {
-    purpose: Purpose,
-    patience: Option<Duration>,
-}
+pub struct Client(Arc<Account>, Purpose);
 
 struct Account {
     options: Options,
@@ -161,14 +154,13 @@ impl Client {
                 first: tokio::sync::Mutex::default(),
                 options,
             }),
-            Asking::default(),
+            Purpose::default(),
         ))
     }
 
-    /// A handle whose requests are for `purpose`, and are not sent where their turn under the rate limit does not come
-    /// within `patience`: [`Error::NoTurn`].
-    pub fn asking_for(&self, purpose: Purpose, patience: Duration) -> Client {
-        Client(self.0.clone(), Asking { purpose, patience: Some(patience) })
+    /// A handle whose requests are for `purpose`.
+    pub fn asking_for(&self, purpose: Purpose) -> Client {
+        Client(self.0.clone(), purpose)
     }
 
     /// `POST /events`, for `organization` where the key sees several. Returns at the headers; the page is read
@@ -352,12 +344,7 @@ impl Client {
 
     async fn send_with(&self, call: &Call<'_>, key: &Key) -> Result<Answer, Error> {
         let request = request(call, key)?;
-        let Asking { purpose, patience } = self.1;
-        let turn = self.0.rate.turn(purpose);
-        match patience {
-            None => turn.await,
-            Some(patience) => timeout(patience, turn).await.map_err(|_| Error::NoTurn { patience })?,
-        }
+        self.0.rate.turn(self.1).await;
         let sent = clock::uptime();
         let sent_at = self.now();
         let observer = self.0.options.on_request.clone();

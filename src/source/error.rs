@@ -47,8 +47,6 @@ pub enum Error {
     CountMismatch { said: u64, elements: u64 },
     #[error("the answer is not what the api documents: {why}; check that the endpoint is the API and no proxy's page")]
     Malformed { why: String },
-    #[error("the rate limit left no room for this request within {patience:?}; it comes again")]
-    NoTurn { patience: Duration },
     #[error("{what} is longer than {limit} bytes; the request is tried again")]
     TooLong { what: &'static str, limit: u64 },
 }
@@ -98,7 +96,6 @@ impl Error {
             | Error::PageTruncated { .. }
             | Error::CountMismatch { .. }
             | Error::Malformed { .. }
-            | Error::NoTurn { .. }
             | Error::TooLong { .. } => Class::Retry { after: None },
             Error::RateLimited { retry_after, .. } | Error::Server { retry_after, .. } => {
                 Class::Retry { after: *retry_after }
@@ -145,7 +142,6 @@ impl Error {
             Error::PageTruncated { .. } => "page_truncated",
             Error::CountMismatch { .. } => "count_mismatch",
             Error::Malformed { .. } => "malformed",
-            Error::NoTurn { .. } => "no_turn",
             Error::TooLong { .. } => "too_long",
         }
     }

@@ -36,13 +36,7 @@ struct Queue {
     clock: f64,
     /// Where the next request of a purpose starts at the earliest.
     next: [f64; 3],
-    waiting: [VecDeque<Waiting>; 3],
-}
-
-#[derive(Debug)]
-struct Waiting {
-    start: f64,
-    sender: oneshot::Sender<Turn>,
+    waiting: [VecDeque<oneshot::Sender<Turn>>; 3],
 }
 
 /// The turn; dropping it gives it on.
@@ -53,14 +47,13 @@ impl Turns {
     pub async fn turn(&self, purpose: Purpose) -> Turn {
         let waits = {
             let mut queue = self.queue();
-            let start = queue.start(purpose);
             if !queue.taken {
                 queue.taken = true;
-                queue.clock = start;
+                queue.charge(purpose as usize);
                 return Turn(Some(self.clone()));
             }
             let (sender, receiver) = oneshot::channel();
-            queue.waiting[purpose as usize].push_back(Waiting { start, sender });
+            queue.waiting[purpose as usize].push_back(sender);
             receiver
         };
         // The sender is dropped only with all that wait.
@@ -69,15 +62,15 @@ impl Turns {
 
     /// Gives the turn to the next that still waits for it.
     fn give_on(&self) {
-        loop {
-            let next = self.queue().pop();
-            let Some(Waiting { sender, .. }) = next else { return };
+        let mut queue = self.queue();
+        while let Some((purpose, sender)) = queue.pop() {
             match sender.send(Turn(Some(self.clone()))) {
-                Ok(()) => return,
+                Ok(()) => return queue.charge(purpose),
                 // It waits no more; what was sent must not give the turn on by itself as well.
                 Err(mut turn) => turn.0 = None,
             }
         }
+        queue.taken = false;
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -86,21 +79,17 @@ impl Turns {
 }
 
 impl Queue {
-    fn start(&mut self, purpose: Purpose) -> f64 {
-        let next = &mut self.next[purpose as usize];
-        let start = next.max(self.clock);
-        *next = start + 1.0 / SHARES[purpose as usize];
-        start
+    /// Counts a turn when it is given, since whoever waits may go away first.
+    fn charge(&mut self, purpose: usize) {
+        self.clock = self.clock.max(self.next[purpose]);
+        self.next[purpose] = self.clock + 1.0 / SHARES[purpose];
     }
 
-    /// The earliest start; none frees the turn.
-    fn pop(&mut self) -> Option<Waiting> {
-        let earliest = |waiting: &&mut VecDeque<Waiting>| waiting.front().map_or(f64::INFINITY, |front| front.start);
-        let queue = self.waiting.iter_mut().min_by(|a, b| earliest(a).total_cmp(&earliest(b)));
-        let next = queue.and_then(VecDeque::pop_front);
-        self.taken = next.is_some();
-        self.clock = next.as_ref().map_or(self.clock, |next| next.start);
-        next
+    /// Whoever starts earliest.
+    fn pop(&mut self) -> Option<(usize, oneshot::Sender<Turn>)> {
+        let waiting = (0..SHARES.len()).filter(|purpose| !self.waiting[*purpose].is_empty());
+        let purpose = waiting.min_by(|one, other| self.next[*one].total_cmp(&self.next[*other]))?;
+        Some((purpose, self.waiting[purpose].pop_front()?))
     }
 }
 

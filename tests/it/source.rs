@@ -6,6 +6,7 @@ mod deadlines;
 mod pages;
 mod parser;
 pub mod server;
+mod turns;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
