@@ -2,7 +2,7 @@
 //!
 //! The plan answers one question: given the ledger and the time, what should be asked next? Its caller asks it of the
 //! API, hands every event to [`Plan::admit`] and the page's end to [`Plan::page_read`], and begins again. Live polls
-//! go first; between them one gap at a time is read, the newest first, in windows of about five pages, and what was read
+//! go first; between them gaps are read, the newest first, in windows of about five pages, several at a time ([`windows`]), and what was read
 //! is compared with the API again as it ages ([`verify`]).
 //!
 //! # Invariants
@@ -16,9 +16,12 @@ mod check;
 pub mod cut;
 pub mod due;
 pub mod read;
+mod reads;
 pub mod sightings;
 pub mod verify;
+mod windows;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -30,7 +33,10 @@ pub use aside::Aside;
 use cut::{Cuts, Unit};
 pub use due::Ages;
 use read::{PageEnd, Read, Reading, Standing};
+pub use reads::Asked;
+use reads::{Reads, Window};
 use verify::Verify;
+pub use windows::Ticket;
 
 /// Time between a request's sending and what it can be trusted to have seen.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -60,6 +66,8 @@ pub struct Settings {
     pub interval: Duration,
     /// Events asked for at once, 1 to 10,000.
     pub page_size: u32,
+    /// Windows of gaps that are read at a time, at least one.
+    pub windows: usize,
     /// When what was read is compared with the API again.
     pub ages: Ages,
     /// How long the API keeps events; learned where none is given.
@@ -107,19 +115,19 @@ pub struct Plan {
     settings: Settings,
     overlap: Duration,
     poll_due: Time,
-    live: Option<Read>,
-    window: Option<Read>,
-    /// A read of what was read before.
-    check: Option<Read>,
+    reads: Reads,
     verify: Verify,
-    /// What was asked last.
+    /// What was asked last, or answered since.
     asked: Asked,
+    in_the_air: BTreeMap<Ticket, Asked>,
+    /// Given to windows and tickets so far.
+    numbers: u32,
     /// Requests that no live poll wanted, modulo [`TURNS`].
     turns: u32,
     cuts: Cuts,
     /// What can't be read for now, and when to try again.
     aside: Vec<(Range<Time>, Time, Aside)>,
-    /// The window under way is a part of one that couldn't be read.
+    /// The windows under way are parts of what couldn't be read.
     narrowing: bool,
     /// How many parts of this gap were set aside.
     given_up: usize,
@@ -133,26 +141,18 @@ pub struct Plan {
     edge_is_old: bool,
 }
 
-/// Whose request an answer belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Live,
-    Gap,
-    Check,
-}
-
 impl Plan {
     pub fn new(settings: Settings) -> Plan {
         Plan {
-            check: None,
+            reads: Reads::default(),
             verify: Verify::new(settings.ages.clone(), settings.retention, settings.page_size),
             asked: Asked::Live,
+            in_the_air: BTreeMap::new(),
+            numbers: 0,
             turns: 0,
             settings,
             overlap: OVERLAP.end,
             poll_due: Time::MIN,
-            live: None,
-            window: None,
             cuts: Cuts::default(),
             aside: Vec::new(),
             narrowing: false,
@@ -168,11 +168,11 @@ impl Plan {
     pub fn next(&mut self, ledger: &mut Ledger, now: Time) -> Ask {
         // Where the clock was set back, what is due lies further ahead than we ever put it.
         let due = now >= self.poll_due || self.poll_due > now + self.settings.interval;
-        if self.live.is_none() && due {
-            self.live = Some(self.poll(ledger, now));
+        if self.reads.live.is_none() && due {
+            self.reads.live = Some(self.poll(ledger, now));
             self.poll_due = now + self.settings.interval;
         }
-        if let Some(read) = &mut self.live {
+        if let Some(read) = &mut self.reads.live {
             self.asked = Asked::Live;
             return Ask::Page(read.ask(self.settings.page_size));
         }
@@ -183,17 +183,6 @@ impl Plan {
         };
         self.turns = (self.turns + u32::from(ask.is_some())) % TURNS.1;
         ask.unwrap_or(Ask::Wait { until: self.poll_due.min(now + LOOK) })
-    }
-
-    fn next_of_gap(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
-        self.asked = Asked::Gap;
-        if self.window.is_none()
-            && let Some(ask) = self.open_window(ledger, now)
-        {
-            return Some(ask);
-        }
-        let read = self.window.as_mut()?;
-        Some(Ask::Page(read.ask(self.settings.page_size)))
     }
 
     /// A live poll: from the overlap on, or from a minute ago where the edge is too far behind (the time between
@@ -216,33 +205,9 @@ impl Plan {
         Read::new(Reading::Live, from.floor(Duration::from_millis(1)), bound)
     }
 
-    /// Takes the next window off the newest gap, or asks how full that gap is.
-    fn open_window(&mut self, ledger: &Ledger, now: Time) -> Option<Ask> {
-        self.aside.retain(|(_, again, _)| now < *again && *again <= now + aside::AGAIN);
-        if self.cuts.is_empty() {
-            (self.narrowing, self.given_up) = (false, 0);
-            let given_up = self.unpageable();
-            let gap = ledger.gaps().into_iter().rev().find_map(|gap| given_up.gaps(gap).pop())?;
-            self.cuts.begin(gap);
-        }
-        let few = u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES);
-        match self.cuts.next(few)? {
-            cut::Next::Window(range) => {
-                self.window = Some(Read::new(Reading::Window, range.start, Some(range.end)));
-                None
-            }
-            cut::Next::Ask { range, unit } => Some(Ask::Interval { range, unit }),
-        }
-    }
-
     /// Takes in one event of the page that was asked last.
     pub fn admit(&mut self, ledger: &mut Ledger, event: &Event, now: Time) -> Taken {
-        let read = match self.asked {
-            Asked::Live => &mut self.live,
-            Asked::Gap => &mut self.window,
-            Asked::Check => &mut self.check,
-        };
-        let Some(read) = read else { return Taken::Outside };
+        let Some(read) = self.reads.of_mut(self.asked) else { return Taken::Outside };
         let time = event.time();
         time.inspect(|time| read.saw(*time, self.verify.boundary()));
         if time.is_some_and(|time| time < ledger.start() || !read.admits(time)) {
@@ -271,12 +236,9 @@ impl Plan {
 
     /// The page that was asked last showed something that is no event to us.
     pub fn saw_no_event(&mut self) {
-        let read = match self.asked {
-            Asked::Live => &mut self.live,
-            Asked::Gap => &mut self.window,
-            Asked::Check => &mut self.check,
-        };
-        read.iter_mut().for_each(|read| read.sightings.saw_untimed());
+        if let Some(read) = self.reads.of_mut(self.asked) {
+            read.sightings.saw_untimed();
+        }
     }
 
     /// The page that was asked last came to its end, and all its events were admitted.
@@ -285,34 +247,18 @@ impl Plan {
         end.limit = end.limit.map(|limit| limit.min(self.settings.page_size));
         match self.asked {
             Asked::Live => {
-                let Some(mut read) = self.live.take() else { return };
+                let Some(mut read) = self.reads.live.take() else { return };
                 read.tell(ledger, now);
                 match read.page_read(end) {
-                    Standing::Goes => self.live = Some(read),
+                    Standing::Goes => self.reads.live = Some(read),
                     Standing::Ended => self.poll_ended(ledger, &read, now),
                     Standing::Unpageable => self.poll_unpageable(ledger, read.sent_at(now)),
                 }
             }
-            Asked::Gap => {
-                let Some(mut read) = self.window.take() else { return };
-                read.tell(ledger, now);
-                match read.page_read(end) {
-                    Standing::Goes => self.go_on(ledger, read, now),
-                    Standing::Ended => self.window_read(ledger, &mut read, None, now),
-                    Standing::Unpageable => self.halve(read.range(now), now, Aside::Unpageable),
-                }
-            }
+            Asked::Window(_) => self.window_page_read(ledger, end, now),
+            Asked::Cut => {}
             Asked::Check => self.check_read(ledger, end, now),
         }
-    }
-
-    /// A window was read to its end, or up to `minute`.
-    fn window_read(&mut self, ledger: &mut Ledger, read: &mut Read, minute: Option<Time>, now: Time) {
-        let whole = read.range(now);
-        let range = whole.start..minute.unwrap_or(whole.end);
-        ledger.cover(range.clone());
-        let shown = read.shown(&range, ledger);
-        self.verify.window_read(ledger, range, shown.records, now);
     }
 
     /// What the poll could not page becomes a gap, whose windows are halved; the edge goes on, but a whole overlap
@@ -340,23 +286,13 @@ impl Plan {
         }
     }
 
-    /// A window with more pages than foreseen ends at the last whole minute that it has passed: pages come by
-    /// ascending timestamp, so all before it has been shown.
-    fn go_on(&mut self, ledger: &mut Ledger, mut read: Read, now: Time) {
-        if let Some(minute) = read.long_behind() {
-            self.window_read(ledger, &mut read, Some(minute), now);
-            read.begin_at(minute);
-        }
-        self.window = Some(read);
-    }
-
     /// The answers to the read in progress are never whole while others are: a window is halved, down to what can't
     /// be read, and older time goes on; a poll begins anew a minute ago, and windows read what it leaves out.
     pub fn read_unreadable(&mut self, now: Time) {
-        if self.live.take().is_some() {
+        if self.reads.live.take().is_some() {
             self.poll_due = now;
             self.skips = true;
-        } else if let Some(read) = self.window.take() {
+        } else if let Some(Window { read, .. }) = self.reads.take_window(self.asked) {
             self.narrowing = true;
             self.halve(read.range(now), now, Aside::Unreadable);
         }
@@ -365,10 +301,10 @@ impl Plan {
     /// The API refuses the read in progress while it answers others: a window is set aside, and older time goes on; a
     /// poll that ended in the future has no end from now on.
     pub fn read_refused(&mut self, now: Time) {
-        if let Some(read) = self.live.take() {
+        if let Some(read) = self.reads.live.take() {
             self.poll_due = now;
             self.unbounded |= read.to.is_some();
-        } else if let Some(read) = self.window.take() {
+        } else if let Some(Window { read, .. }) = self.reads.take_window(self.asked) {
             self.set_aside(read.range(now), now, Aside::Refused);
         }
     }
@@ -383,8 +319,12 @@ impl Plan {
         if self.asked == Asked::Check {
             return self.verify.minutes_counted(ledger, buckets);
         }
-        let few = u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES);
-        self.cuts.split(buckets, few);
+        self.cuts.split(buckets, self.few());
+    }
+
+    /// What a window may hold.
+    fn few(&self) -> u64 {
+        u64::from(self.settings.page_size) * u64::from(WINDOW_PAGES)
     }
 
     /// `/events/interval` is refused here: the gap is read as one window, which ends where its pages do.
@@ -397,19 +337,21 @@ impl Plan {
 
     /// The read in progress can't go on with its cursor: it begins again from the ledger.
     pub fn abandon_read(&mut self, now: Time) {
-        match self.live.take() {
-            Some(_) => self.poll_due = now,
-            None => {
-                self.window = None;
-                self.cuts.clear();
+        match self.asked {
+            Asked::Live => {
+                self.reads.live = None;
+                self.poll_due = now;
             }
+            Asked::Cut => self.cuts.clear(),
+            Asked::Window(_) => self.begin_window_again(now),
+            Asked::Check => {}
         }
     }
 
     /// The server's clock was found to be ahead and is set back from `believed` to `now`. The poll in progress is void;
     /// where the edge lies in the future, what was read while the clock was wrong is read again.
     pub fn cut_back(&mut self, ledger: &mut Ledger, believed: Time, now: Time) {
-        self.live = None;
+        self.reads.live = None;
         self.give_up_check();
         self.poll_due = now;
         if let Some(edge) = ledger.edge().filter(|edge| *edge > now) {
@@ -419,8 +361,7 @@ impl Plan {
                 return self.take_back(ledger, now);
             }
             ledger.cut_back(now.min(explained) - OVERLAP.end);
-            self.window = None;
-            self.cuts.clear();
+            self.give_up_windows();
         }
     }
 
@@ -428,7 +369,7 @@ impl Plan {
     /// what it read by it is read again. Gives the edge that was not believed.
     pub fn check_edge(&mut self, ledger: &mut Ledger, latest: Time) -> Option<Time> {
         let edge = ledger.edge().filter(|edge| *edge > latest + IMPOSSIBLE)?;
-        self.live = None;
+        self.reads.live = None;
         self.give_up_check();
         self.poll_due = Time::MIN;
         self.take_back(ledger, latest);
@@ -441,8 +382,7 @@ impl Plan {
         // Fingerprints of settled time are forgotten, so events before the trace would be taken for new.
         let kept = !ledger.is_settled(trace - OVERLAP.end);
         ledger.cut_back(if kept { trace - OVERLAP.end } else { trace });
-        self.window = None;
-        self.cuts.clear();
+        self.give_up_windows();
     }
 
     /// The overlap in force.
@@ -457,32 +397,27 @@ impl Plan {
 
     /// Whether a live poll or a window is under way.
     pub fn is_reading(&self) -> bool {
-        self.live.is_some() || self.window.is_some() || !self.cuts.is_empty()
+        self.reads.live.is_some() || !self.reads.windows.is_empty() || !self.cuts.is_empty()
     }
 
-    /// Whether the read under way is a window.
+    /// Whether what was asked last is of a window.
     pub fn is_in_window(&self) -> bool {
-        self.asked == Asked::Gap && self.window.is_some()
+        matches!(self.asked, Asked::Window(_))
+    }
+
+    /// Whose request was asked last, or answered since.
+    pub fn asked(&self) -> Asked {
+        self.asked
     }
 
     /// Whether the read under way is a live poll.
     pub fn is_polling(&self) -> bool {
-        self.live.is_some()
-    }
-
-    /// How many events the windows cut so far are expected to bring; none where nothing was counted.
-    pub fn expected(&self) -> Option<u64> {
-        self.cuts.expected()
+        self.reads.live.is_some()
     }
 
     /// What the read in progress is about, for status and dead letters.
     pub fn reading_range(&self, now: Time) -> Option<Range<Time>> {
-        let read = match self.asked {
-            Asked::Live => &self.live,
-            Asked::Gap => &self.window,
-            Asked::Check => &self.check,
-        };
-        Some(read.as_ref()?.range(now))
+        Some(self.reads.of(self.asked)?.range(now))
     }
 }
 

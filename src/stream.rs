@@ -1,8 +1,9 @@
 //! One organization's and one service's loop: plan, fetch, admit, format, commit.
 //!
 //! While one batch is being committed the next one is fetched and admitted; there are never more than these two, and
-//! a sink that waits makes the loop wait with it. All streams share the room that their batches take. After a failed commit everything in memory is dropped and the
-//! ledger is read again from the store.
+//! a sink that waits makes the loop wait with it. All streams share the room that their batches take. Requests that are
+//! not the live edge's are in the air together ([`air`]), and their answers are taken in one after the other. After a
+//! failed commit everything in memory is dropped and the ledger is read again from the store.
 //!
 //! # Invariants
 //! Owns its ledger; nobody else changes it. Decides nothing about order or time (the plan does) and nothing about
@@ -12,24 +13,28 @@
 //! # Cancellation
 //! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
+mod air;
 mod counting;
 mod fetch;
 mod gathered;
+pub(crate) mod query;
 mod report;
 mod server_time;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Route};
 use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
-use crate::plan::{Ask, Plan, Settings};
+use crate::plan::{Ask, Asked, Plan, Settings};
 use crate::record::DeadLetter;
 use crate::source::{Class, Client, Error as SourceError, Purpose};
+use air::{Air, Landed};
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -39,8 +44,6 @@ pub use report::{Faults, Telemetry};
 const CURSOR_TRIES: u32 = 5;
 /// From so many failures in a row on they are told.
 const NEWS: u32 = 3;
-/// A request that is not for the live edge waits so long for its turn at least.
-const PATIENCE: Duration = Duration::from_millis(200);
 /// Rising pauses between failed requests.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(60);
 
@@ -154,18 +157,38 @@ struct Reading<'r> {
     gathered: Gathered,
     /// One batch at most; a set, since that ends its task when dropped.
     in_flight: JoinSet<Result<Vec<DeadLetter>, commit::Error>>,
+    air: Air,
     schedule: crate::retry::Schedule,
-    /// Failures in a row, of gaps' reads and of polls: a poll that succeeds says nothing of a window's cursor.
-    failures: [u32; 2],
+    /// The reads that fail.
+    failing: BTreeMap<Asked, Failing>,
+    /// When a failure made us pause last, in [`clock::uptime`].
+    paused_at: Option<Duration>,
     /// [`clock::uptime`] of the last checkpoint.
     saved_at: Duration,
-    /// The same of the last poll's beginning, of the last read's success, and of the first of the failures in a row,
-    /// the last two as `failures`.
+    /// The same of the last poll's beginning, and of the last one's success.
     polled_at: Option<Duration>,
-    succeeded_at: [Option<Duration>; 2],
-    failing_since: [Option<Duration>; 2],
+    poll_succeeded_at: Option<Duration>,
     /// What the batch in flight brings us to.
     coming: Option<report::Milestone>,
+}
+
+/// Failures in a row.
+#[derive(Debug, Default)]
+struct Failing {
+    count: u32,
+    /// [`clock::uptime`] of the first that may have been the read's own fault.
+    since: Option<Duration>,
+}
+
+/// What came of a commit's task.
+type Ended = Result<Result<Vec<DeadLetter>, commit::Error>, JoinError>;
+
+/// What a stream that has nothing to ask hears of first.
+enum Next {
+    Landed(Result<Landed, JoinError>),
+    Committed(Ended),
+    /// There is something to ask again.
+    Due,
 }
 
 /// Whether to go on.
@@ -184,12 +207,13 @@ impl<'r> Reading<'r> {
             report,
             gathered: Gathered::default(),
             in_flight: JoinSet::new(),
+            air: Air::default(),
             schedule: crate::retry::Schedule::new(PAUSE.start, PAUSE.end),
-            failures: [0; 2],
+            failing: BTreeMap::new(),
+            paused_at: None,
             saved_at: clock::uptime(),
             polled_at: None,
-            succeeded_at: [None; 2],
-            failing_since: [None; 2],
+            poll_succeeded_at: None,
             coming: None,
         }
     }
@@ -202,10 +226,12 @@ impl<'r> Reading<'r> {
                 self.report.impossible_edge(edge, &self.ledger);
             }
             let turn = match self.plan.next(&mut self.ledger, now) {
-                Ask::Page(ask) => self.page(ask).await?,
-                Ask::Interval { range, unit } => self.interval(range, unit).await?,
-                Ask::Count { range } => self.count(range).await?,
+                Ask::Page(ask) if self.plan.is_polling() => self.poll(ask).await?,
                 Ask::Wait { until } => self.wait(until.since(now)).await?,
+                ask => {
+                    self.send(ask);
+                    self.land_if_any().await?
+                }
             };
             if let Turn::End = turn {
                 break;
@@ -215,17 +241,31 @@ impl<'r> Reading<'r> {
         self.settle().await
     }
 
-    /// Nothing to ask: sends off what was admitted, lets it come to its end, then sleeps.
+    /// Nothing to ask for now: waits for whatever comes first. Where no answer is awaited, what was admitted is sent off
+    /// and comes to its end.
     async fn wait(&mut self, pause: Duration) -> Result<Turn, Error> {
-        if self.ledger.has_admitted() {
-            self.submit().await?;
+        if self.air.is_empty() {
+            if self.ledger.has_admitted() {
+                self.submit().await?;
+            }
+            self.settle().await?;
         }
-        self.settle().await?;
         self.tell();
-        Ok(match self.stream.until_shutdown(tokio::time::sleep(pause)).await {
-            Some(()) => Turn::Next,
-            None => Turn::End,
-        })
+        let mut shutdown = self.stream.shutdown.clone();
+        let next = async {
+            tokio::select! {
+                Some(landed) = self.air.landed() => Next::Landed(landed),
+                Some(ended) = self.in_flight.join_next() => Next::Committed(ended),
+                () = tokio::time::sleep(pause) => Next::Due,
+            }
+        };
+        match or_end(&mut shutdown, next).await {
+            None => return Ok(Turn::End),
+            Some(Next::Due) => {}
+            Some(Next::Committed(ended)) => self.committed(ended)?,
+            Some(Next::Landed(landed)) => return self.land(landed).await,
+        }
+        Ok(Turn::Next)
     }
 
     /// Whatever the clocks say, polls keep some of their interval between them. False when told to end.
@@ -247,25 +287,17 @@ impl<'r> Reading<'r> {
         self.report.reading(&self.ledger, &self.plan, now, settled);
     }
 
-    /// Of the read asked last.
-    fn failures(&mut self) -> &mut u32 {
-        &mut self.failures[usize::from(self.plan.is_polling())]
+    /// Failures in a row of what was asked last.
+    fn failures(&self) -> u32 {
+        self.failing.get(&self.plan.asked()).map_or(0, |failing| failing.count)
     }
 
-    /// A count came, which says nothing of the window that it is made for.
-    fn counted(&mut self) {
-        if self.failing_since[0].is_none() {
-            self.failures[0] = 0;
-        }
-        self.schedule.reset();
-        self.report.healed();
-    }
-
+    /// What was asked last has come.
     fn succeeded(&mut self) {
-        *self.failures() = 0;
-        let polling = usize::from(self.plan.is_polling());
-        self.succeeded_at[polling] = Some(clock::uptime());
-        self.failing_since[polling] = None;
+        self.failing.remove(&self.plan.asked());
+        if self.plan.is_polling() {
+            self.poll_succeeded_at = Some(clock::uptime());
+        }
         self.schedule.reset();
         self.report.healed();
     }
@@ -275,27 +307,22 @@ impl<'r> Reading<'r> {
         self.stream.client.now().unwrap_or_default()
     }
 
-    /// For what was asked last. Whatever is not for the live edge waits for its turn only until the next poll is due.
+    /// For what was asked last.
     fn client(&self) -> Client {
-        let purpose = match () {
-            () if self.plan.is_polling() => return self.stream.client.clone(),
+        self.stream.client.asking_for(match () {
+            () if self.plan.is_polling() => Purpose::Live,
             () if self.plan.is_checking() => Purpose::Verification,
             () => Purpose::Gap,
-        };
-        let patience = self.plan.poll_due().since(self.now()).max(PATIENCE);
-        self.stream.client.asking_for(purpose, patience)
+        })
     }
 
-    /// A request failed: says so and waits for what the error's class says.
-    async fn failed(&mut self, error: SourceError) -> Result<Turn, Error> {
-        if let SourceError::NoTurn { .. } = error {
-            return Ok(Turn::Next);
-        }
+    /// A request of `sent_at`, in [`clock::uptime`], failed: says so and waits for what the error's class says.
+    async fn failed(&mut self, error: SourceError, sent_at: Duration) -> Result<Turn, Error> {
         if self.plan.is_checking() && error.class() != Class::Credential {
             return Ok(self.check_failed(&error));
         }
-        *self.failures() += 1;
-        let failures = *self.failures();
+        self.failing.entry(self.plan.asked()).or_default().count += 1;
+        let failures = self.failures();
         // Tries have pauses of their own.
         self.polled_at = None;
         if error.class() == Class::FutureStart {
@@ -307,6 +334,11 @@ impl<'r> Reading<'r> {
             self.submit().await?;
         }
         self.give_way(&error);
+        if self.paused_at.is_some_and(|paused_at| sent_at < paused_at) {
+            // It was in the air when another one failed, and that has been waited for.
+            return Ok(Turn::Next);
+        }
+        self.paused_at = Some(clock::uptime());
         let pause = match error.class() {
             // A server that says 0 s again and again means something else.
             Class::Retry { after: Some(after) } if failures > 1 => after.max(self.schedule.pause()),
@@ -333,16 +365,15 @@ impl<'r> Reading<'r> {
     /// Gives up the read that fails again and again, so that it holds up no other.
     fn give_way(&mut self, error: &SourceError) {
         let (now, polling) = (self.stream.client.now().unwrap_or_default(), self.plan.is_polling());
-        let failures = *self.failures();
+        let failures = self.failures();
         if !polling && !self.plan.is_in_window() {
-            // Counting fails.
             return if failures >= CURSOR_TRIES {
                 self.plan.abandon_read(now)
             };
         }
-        let since = *self.failing_since[usize::from(polling)].get_or_insert_with(clock::uptime);
+        let since = *self.failing.entry(self.plan.asked()).or_default().since.get_or_insert_with(clock::uptime);
         // While nothing else succeeds it is the API that fails, not this read.
-        let alone = !polling && self.succeeded_at[1].is_some_and(|succeeded| succeeded > since);
+        let alone = !polling && self.poll_succeeded_at.is_some_and(|succeeded| succeeded > since);
         let refused = error.class() == Class::Refused || matches!(error, SourceError::Forbidden { .. });
         let tries = if self.plan.is_narrowing() { 1 } else { CURSOR_TRIES };
         if error.is_of_the_answer() && (polling || alone || self.plan.is_narrowing()) && failures >= tries {
@@ -355,13 +386,12 @@ impl<'r> Reading<'r> {
             return;
         }
         // The next read begins with a good name.
-        self.failures[usize::from(polling)] = 0;
-        self.failing_since[usize::from(polling)] = None;
+        self.failing.remove(&self.plan.asked());
     }
 
     /// What passes at the first or second try is no news.
     fn tell_failure(&mut self, error: &SourceError) {
-        let failures = *self.failures();
+        let failures = self.failures();
         let passing = match error.class() {
             Class::Retry { after } => failures < NEWS && after.is_none_or(|after| after < PAUSE.end / 4),
             _ => false,
@@ -432,7 +462,13 @@ impl<'r> Reading<'r> {
 
     /// Waits for the batch in flight.
     async fn settle(&mut self) -> Result<(), Error> {
-        let Some(ended) = self.in_flight.join_next().await else { return Ok(()) };
+        match self.in_flight.join_next().await {
+            Some(ended) => self.committed(ended),
+            None => Ok(()),
+        }
+    }
+
+    fn committed(&mut self, ended: Ended) -> Result<(), Error> {
         let dead = ended.map_err(|error| Error::Task(error.to_string()))??;
         if let Some(milestone) = self.coming.take() {
             let now = self.stream.client.now().unwrap_or_else(clock::wall);

@@ -170,7 +170,7 @@ impl Api {
         lines.collect()
     }
 
-    async fn ask(&self, path: &str, body: Option<String>) -> Outcome<String> {
+    pub async fn ask(&self, path: &str, body: Option<String>) -> Outcome<String> {
         ask(&format!("{}{path}", self.url), body).await
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jumpstream::app::syslog_settings;
@@ -14,9 +15,10 @@ use jumpstream::sink::Sink as _;
 use jumpstream::sink::syslog::SyslogSink;
 use jumpstream::store::kafka::{TRANSACTION_BYTES, TRANSACTION_RECORDS};
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::process::{self, Process, Taken};
 use crate::setup::ledger_of;
@@ -137,10 +139,33 @@ fn config(broker: &str) -> ClientConfig {
 }
 
 fn send_plain(broker: &str, topic: &str, records: &[Record]) -> Outcome<u64> {
-    let producer: BaseProducer = config(broker).create()?;
+    let producer: BaseProducer<Refused> = config(broker).create_with_context(Refused::default())?;
     records.iter().try_for_each(|record| send(&producer, topic, record, None))?;
     producer.flush(PATIENCE)?;
-    Ok(0)
+    producer.context().outcome()
+}
+
+/// What was given up of what was sent: a transaction says so when it is committed, a plain producer only here.
+#[derive(Default)]
+struct Refused(Mutex<Option<KafkaError>>);
+
+impl Refused {
+    fn outcome(&self) -> Outcome<u64> {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        refused.map_or(Ok(0), |error| Err(format!("librdkafka alone gave a record up: {error}").into()))
+    }
+}
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        if let Err((error, _)) = result {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+        }
+    }
 }
 
 /// A transaction is full as one of jumpstream's is.
@@ -168,7 +193,12 @@ fn send_in_transactions(broker: &str, topic: &str, records: &[Record]) -> Outcom
     Ok(transactions)
 }
 
-fn send(producer: &BaseProducer, topic: &str, record: &Record, ledger: Option<&str>) -> Outcome<()> {
+fn send<C: ProducerContext<DeliveryOpaque = ()>>(
+    producer: &BaseProducer<C>,
+    topic: &str,
+    record: &Record,
+    ledger: Option<&str>,
+) -> Outcome<()> {
     let mut message = BaseRecord::to(topic).payload(&record.value[..]).headers(headers(record, ledger));
     message.key = record.key(Key::Actor);
     while let Err((error, again)) = producer.send(message) {

@@ -212,7 +212,8 @@ impl State {
         let ledger = Ledger::begin(FingerprintKey([7; 16]), now, now - DAY * 2);
         // Comparing with the API would ask between the pages.
         let ages = Ages::of([]);
-        let settings = Settings { interval: Duration::from_secs(15), page_size: 10_000, ages, retention: None };
+        let settings =
+            Settings { interval: Duration::from_secs(15), page_size: 10_000, windows: 4, ages, retention: None };
         let mut state = State { plan: Plan::new(settings), ledger, now, pages: 0 };
         state.plan.next(&mut state.ledger, now);
         let end = PageEnd { limit: Some(10_000), elements: 0, cursor: None, sent_at: now };

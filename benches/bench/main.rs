@@ -1,13 +1,14 @@
 //! What `make bench` runs: figures measured side by side in one run, medians of interleaved rounds, never judged by time.
 //!
-//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `syslog`, `latency`, `memory`, `idle` and `restart`,
-//! by default all. Each part has numbers of its own where none are given; progress goes to standard error.
+//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `syslog`, `latency`, `memory`, `idle`,
+//! `restart` and `backfill`, by default all. Each part has numbers of its own where none are given; progress goes to standard error.
 //! What is measured runs in processes of its own (the released binary, the emulator, the broker), so that the
 //! processor time of each is known; this binary starts itself again for what it is compared with.
 
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 mod api;
+mod backfill;
 mod bare;
 mod broker;
 mod core;
@@ -26,7 +27,7 @@ use std::error::Error;
 /// A bench that can't go on says why and ends.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 7] = ["core", "kafka", "syslog", "latency", "memory", "idle", "restart"];
+const PARTS: [&str; 8] = ["core", "kafka", "syslog", "latency", "memory", "idle", "restart", "backfill"];
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -84,7 +85,8 @@ async fn main() -> Outcome<()> {
             "latency" => latency::run(&options).await?,
             "memory" => memory::run(&options).await?,
             "idle" => idle::run(&options).await?,
-            _ => restart::run(&options).await?,
+            "restart" => restart::run(&options).await?,
+            _ => backfill::run(&options).await?,
         }
     }
     Ok(())

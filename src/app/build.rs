@@ -72,6 +72,7 @@ impl App {
                 settings: plan::Settings {
                     interval: config.poll.interval,
                     page_size: config.poll.page_size,
+                    windows: config.poll.windows,
                     ages: plan::Ages::of(config.verify.after),
                     retention: config.verify.retention,
                 },

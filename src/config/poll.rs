@@ -28,6 +28,14 @@ pub(super) const KEYS: &[Key] = &[
         "5000",
     ),
     Key::new(
+        "windows",
+        Kind::Integer { least: 1, most: 16 },
+        Presence::Default("4"),
+        "How many stretches of what is missing (downtime, an earlier start) are asked for at a time, for each stream. \
+         More helps where the API answers late and the request limit has room.",
+        "8",
+    ),
+    Key::new(
         "start",
         Kind::Start,
         Presence::Default("24h"),
@@ -52,6 +60,8 @@ pub struct Poll {
     pub interval: Duration,
     /// Events, 1 to 10,000.
     pub page_size: u32,
+    /// Windows of gaps at a time and stream, 1 to 16.
+    pub windows: usize,
     pub start: Start,
     /// Bytes, 1 KiB to 256 MiB.
     pub max_event_bytes: u64,
@@ -103,9 +113,16 @@ impl Poll {
     pub(super) fn section(section: &Section) -> Option<Poll> {
         let interval = section.duration("interval");
         let page_size = section.integer("page_size").and_then(|size| u32::try_from(size).ok());
+        let windows = section.integer("windows").and_then(|count| usize::try_from(count).ok());
         let start = section.start("start");
         let max_event_bytes = section.size("max_event_bytes");
         start.inspect(|start| check_start(*start, section));
-        Some(Poll { interval: interval?, page_size: page_size?, start: start?, max_event_bytes: max_event_bytes? })
+        Some(Poll {
+            interval: interval?,
+            page_size: page_size?,
+            windows: windows?,
+            start: start?,
+            max_event_bytes: max_event_bytes?,
+        })
     }
 }

@@ -11,7 +11,10 @@ const TRIES: u32 = 5;
 
 impl Plan {
     pub(super) fn next_check(&mut self, ledger: &mut Ledger, now: Time) -> Option<Ask> {
-        if self.check.is_none() || self.verify.is_resting(now) {
+        if self.is_in_the_air(Asked::Check) {
+            return None;
+        }
+        if self.reads.check.is_none() || self.verify.is_resting(now) {
             match self.verify.next(ledger, now)? {
                 Step::Count(range) => {
                     self.asked = Asked::Check;
@@ -21,11 +24,13 @@ impl Plan {
                     self.asked = Asked::Check;
                     return Some(Ask::Interval { range, unit: Unit::Minute });
                 }
-                Step::Read { range, reading } => self.check = Some(Read::new(reading, range.start, Some(range.end))),
+                Step::Read { range, reading } => {
+                    self.reads.check = Some(Read::new(reading, range.start, Some(range.end)))
+                }
             }
         }
         self.asked = Asked::Check;
-        let read = self.check.as_mut()?;
+        let read = self.reads.check.as_mut()?;
         Some(Ask::Page(read.ask(self.settings.page_size)))
     }
 
@@ -35,7 +40,7 @@ impl Plan {
     }
 
     pub(super) fn check_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
-        let Some(mut read) = self.check.take() else { return };
+        let Some(mut read) = self.reads.check.take() else { return };
         read.tell(ledger, now);
         let standing = read.page_read(end);
         let mut conclude = |read: &mut Read, to: Time| {
@@ -49,7 +54,7 @@ impl Plan {
                     conclude(&mut read, minute);
                     read.begin_at(minute);
                 }
-                self.check = Some(read);
+                self.reads.check = Some(read);
             }
             Standing::Ended => {
                 let to = read.range(now).end;
@@ -64,7 +69,7 @@ impl Plan {
     pub fn check_failed(&mut self, ledger: &mut Ledger, now: Time, for_good: bool) {
         self.verify.failed(now);
         if for_good || self.verify.failures() >= TRIES {
-            match self.check.take() {
+            match self.reads.check.take() {
                 Some(read) => self.verify.unreadable(ledger, read.range(now), now),
                 None => self.verify.clear(),
             }
@@ -72,7 +77,8 @@ impl Plan {
     }
 
     pub(super) fn give_up_check(&mut self) {
-        self.check = None;
+        self.in_the_air.retain(|_, asked| *asked != Asked::Check);
+        self.reads.check = None;
         self.verify.clear();
     }
 

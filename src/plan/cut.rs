@@ -160,14 +160,18 @@ impl Cuts {
         true
     }
 
+    /// Puts a window back, to be the next.
+    pub fn put_back(&mut self, window: Range<Time>, events: Option<u64>) {
+        self.parts.push(Cut { range: window, events, finer: None });
+    }
+
     /// The events counted in the window that was taken last.
     pub fn taken(&self) -> Option<u64> {
         self.taken
     }
 
-    /// The events counted in all parts that are left and in the window taken last; none where nothing was counted.
+    /// The events counted in all parts that are left; none where nothing was counted.
     pub fn expected(&self) -> Option<u64> {
-        let counted = self.parts.iter().chain(&self.asked).map(|part| part.events).chain([self.taken]);
-        counted.flatten().reduce(u64::saturating_add)
+        self.parts.iter().chain(&self.asked).filter_map(|part| part.events).reduce(u64::saturating_add)
     }
 }

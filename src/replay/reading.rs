@@ -18,10 +18,8 @@ use crate::record::{DeadLetter, Reason, Record, raw};
 use crate::replay::tally::Part;
 use crate::replay::{Ended, Error, PAUSE, Progress, Replay, Stream, TRIES};
 use crate::retry::Schedule;
-use crate::source::{
-    Class, Element, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit, Malformed, Oversized,
-};
-use crate::stream::or_end;
+use crate::source::{Class, Element, Error as SourceError, Malformed, Oversized};
+use crate::stream::{or_end, query};
 
 /// A batch ends behind so many records or bytes, where the next millisecond begins.
 const RECORDS: usize = 10_000;
@@ -124,16 +122,7 @@ impl<'a> Reading<'a> {
     }
 
     async fn interval(&mut self, range: Range<Time>, unit: Unit) -> Result<Turn, Error> {
-        let query = IntervalQuery {
-            service: self.stream.key.service.clone(),
-            start: range.start,
-            end: range.end,
-            unit: match unit {
-                Unit::Minute => IntervalUnit::Minute,
-                Unit::Hour => IntervalUnit::Hour,
-                Unit::Day => IntervalUnit::Day,
-            },
-        };
+        let query = query::interval(&self.stream.key.service, range.clone(), unit);
         let asked = self.stream.client.interval(self.stream.organization(), &query);
         match or_end(&mut self.shutdown, asked).await {
             None => return Ok(Turn::End),
@@ -153,13 +142,7 @@ impl<'a> Reading<'a> {
 
     async fn page(&mut self, ask: PageAsk) -> Result<Turn, Error> {
         let range = ask.from..ask.to.unwrap_or(self.range.end);
-        let query = EventQuery {
-            service: self.stream.key.service.clone(),
-            start: ask.from,
-            end: ask.to,
-            limit: ask.limit,
-            search_after: ask.cursor,
-        };
+        let query = query::events(&self.stream.key.service, ask);
         let asked = self.stream.client.events(self.stream.organization(), &query);
         let mut page = match or_end(&mut self.shutdown, asked).await {
             None => return Ok(Turn::End),

@@ -1,63 +1,51 @@
-//! What is asked in numbers: how many events a range holds, or each unit of it.
+//! What came in numbers: how many events a range holds, or each unit of it.
 
-use std::ops::Range;
+use std::time::Duration;
 
 use crate::clock::Time;
-use crate::plan::cut::Unit;
-use crate::source::{Class, Error as SourceError, EventQuery, IntervalQuery, IntervalUnit};
+use crate::source::{Bucket, Class, Error as SourceError};
 
 use super::{CURSOR_TRIES, Error, Reading, Turn};
 
 impl Reading<'_> {
-    pub(super) async fn interval(&mut self, range: Range<Time>, unit: Unit) -> Result<Turn, Error> {
-        let query = IntervalQuery {
-            service: self.stream.key.service.clone(),
-            start: range.start,
-            end: range.end,
-            unit: match unit {
-                Unit::Minute => IntervalUnit::Minute,
-                Unit::Hour => IntervalUnit::Hour,
-                Unit::Day => IntervalUnit::Day,
-            },
-        };
-        let (stream, client) = (self.stream.clone(), self.client());
-        let asked = stream.until_shutdown(client.interval(stream.organization(), &query)).await;
-        let failures = if self.plan.is_checking() { 0 } else { *self.failures() };
-        match asked {
-            None => return Ok(Turn::End),
-            Some(Ok(buckets)) => {
+    pub(super) async fn interval(
+        &mut self,
+        buckets: Result<Vec<Bucket>, SourceError>,
+        sent_at: Duration,
+    ) -> Result<Turn, Error> {
+        match buckets {
+            Ok(buckets) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
                 self.plan.interval_read(&mut self.ledger, &buckets);
                 self.counted();
             }
-            Some(Err(SourceError::NoTurn { .. })) => {}
-            Some(Err(error)) if error.class() == Class::Refused || failures >= CURSOR_TRIES => {
+            Err(error)
+                if error.class() == Class::Refused || !self.plan.is_checking() && self.failures() >= CURSOR_TRIES =>
+            {
                 tracing::warn!(stream = %self.stream.key, %error, "counting by interval is refused; what it would have divided is read without");
                 self.plan.interval_refused();
                 self.counted();
             }
-            Some(Err(error)) => return self.failed(error).await,
+            Err(error) => return self.failed(error, sent_at).await,
         }
         Ok(Turn::Next)
     }
 
-    pub(super) async fn count(&mut self, range: Range<Time>) -> Result<Turn, Error> {
-        let query = EventQuery {
-            service: self.stream.key.service.clone(),
-            start: range.start,
-            end: Some(range.end),
-            limit: self.stream.settings.page_size,
-            search_after: None,
-        };
-        let (stream, client) = (self.stream.clone(), self.client());
-        match stream.until_shutdown(client.count(stream.organization(), &query)).await {
-            None => Ok(Turn::End),
-            Some(Ok(events)) => {
+    /// A count came: the API answers.
+    fn counted(&mut self) {
+        self.failing.remove(&self.plan.asked());
+        self.schedule.reset();
+        self.report.healed();
+    }
+
+    pub(super) async fn count(&mut self, events: Result<u64, SourceError>, sent_at: Duration) -> Result<Turn, Error> {
+        match events {
+            Ok(events) => {
                 let now = self.now();
                 self.plan.count_read(&mut self.ledger, events, now);
                 Ok(Turn::Next)
             }
-            Some(Err(error)) => self.failed(error).await,
+            Err(error) => self.failed(error, sent_at).await,
         }
     }
 

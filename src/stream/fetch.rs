@@ -11,9 +11,9 @@ use crate::event::Event;
 use crate::plan::read::PageEnd;
 use crate::plan::{PageAsk, Taken};
 use crate::record::{DeadLetter, Reason, raw};
-use crate::source::{Element, Error as SourceError, EventQuery, Malformed, Oversized, Page};
+use crate::source::{Element, Error as SourceError, Malformed, Oversized, Page};
 
-use super::{Error, Reading, Turn, or_end};
+use super::{Error, Reading, Turn, or_end, query};
 
 /// What was gathered of a slow page is sent off after this long.
 const SLOW: Duration = Duration::from_secs(5);
@@ -30,27 +30,30 @@ enum Ended {
 }
 
 impl Reading<'_> {
-    pub(super) async fn page(&mut self, ask: PageAsk) -> Result<Turn, Error> {
-        if ask.cursor.is_none() && self.plan.is_polling() && !self.may_poll().await {
+    /// A page of the live edge, which nothing else is done beside.
+    pub(super) async fn poll(&mut self, ask: PageAsk) -> Result<Turn, Error> {
+        if ask.cursor.is_none() && !self.may_poll().await {
             return Ok(Turn::End);
         }
-        let query = EventQuery {
-            service: self.stream.key.service.clone(),
-            start: ask.from,
-            end: ask.to,
-            limit: ask.limit,
-            search_after: ask.cursor,
+        let (stream, client, sent_at) = (self.stream.clone(), self.client(), clock::uptime());
+        let query = query::events(&stream.key.service, ask);
+        match stream.until_shutdown(client.events(stream.organization(), &query)).await {
+            None => Ok(Turn::End),
+            Some(page) => self.page(page, sent_at).await,
+        }
+    }
+
+    /// The answer to what was asked last, which was sent at `sent_at` in [`clock::uptime`].
+    pub(super) async fn page(&mut self, page: Result<Page, SourceError>, sent_at: Duration) -> Result<Turn, Error> {
+        let mut page = match page {
+            Err(error) => return self.failed(error, sent_at).await,
+            Ok(page) => page,
         };
-        let (stream, client) = (self.stream.clone(), self.client());
-        let mut page = match stream.until_shutdown(client.events(stream.organization(), &query)).await {
-            None => return Ok(Turn::End),
-            Some(Err(error)) => return self.failed(error).await,
-            Some(Ok(page)) => page,
-        };
+        let stream = self.stream.clone();
         let now = page.head.sent_at.or_else(|| stream.client.now()).unwrap_or_default();
         match self.elements(&mut page, now).await? {
             Ended::Shutdown => Ok(Turn::End),
-            Ended::Failed(error) => self.failed(error).await,
+            Ended::Failed(error) => self.failed(error, sent_at).await,
             Ended::Whole { elements } => {
                 if self.plan.is_checking() {
                     self.schedule.reset();
@@ -155,7 +158,7 @@ impl Reading<'_> {
         if self.ledger.knows_head(&digest) {
             return Ok(());
         }
-        if !is_the_apis || *self.failures() < MALFORMED_TRIES {
+        if !is_the_apis || self.failures() < MALFORMED_TRIES {
             return Err(SourceError::Malformed { why: format!("one of its events is none ({why})") });
         }
         self.ledger.admit_head(&digest);

@@ -2,7 +2,9 @@
 //! outages and restarts; all that became visible before its last age is delivered once, and nothing is called verified
 //! that the API had shown and we lack.
 
+mod account;
 mod run;
+mod tally;
 
 use std::time::Duration;
 
@@ -14,10 +16,7 @@ const ALL: u64 = 100_000;
 
 #[test]
 fn what_becomes_visible_before_its_last_age_is_delivered_once() {
-    let mut total = run::Tally::default();
-    for seed in random::seeds(SAMPLE, ALL) {
-        total += run::run(seed);
-    }
+    let total = random::sum(random::seeds(SAMPLE, ALL), account::run);
     println!("completeness: {total:?}");
     if random::chosen_seed().is_none() {
         total.assert_it_bit();
@@ -26,10 +25,7 @@ fn what_becomes_visible_before_its_last_age_is_delivered_once() {
 
 #[test]
 fn comparing_costs_no_more_requests_than_promised() {
-    let mut total = run::Tally::default();
-    for seed in random::seeds(SAMPLE / 6, ALL / 100) {
-        total += run::run_at_default_ages(seed);
-    }
+    let total = random::sum(random::seeds(SAMPLE / 6, ALL / 100), account::run_at_default_ages);
     println!("completeness at the default ages: {total:?}");
 }
 

@@ -13,11 +13,13 @@ use jumpstream::clock::Time;
 use jumpstream::event::Event;
 use jumpstream::ledger::{FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ages, Aside, Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Aside, Ask, PageAsk, Plan, Settings, Taken, Ticket};
 use jumpstream::record::Delivery;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const PAGE: u32 = 10;
+/// Windows at a time.
+const WINDOWS: usize = 3;
 
 fn noon() -> Time {
     Time::parse("2026-03-02T12:00:00Z").unwrap()
@@ -43,7 +45,13 @@ impl Desk {
     /// First seen at noon, wanted since `wanted` before.
     fn new(wanted: Duration) -> Desk {
         Desk {
-            plan: Plan::new(Settings { interval: INTERVAL, page_size: PAGE, ages: Ages::of([]), retention: None }),
+            plan: Plan::new(Settings {
+                interval: INTERVAL,
+                page_size: PAGE,
+                windows: WINDOWS,
+                ages: Ages::of([]),
+                retention: None,
+            }),
             ledger: Ledger::begin(FingerprintKey([7; 16]), noon(), noon() - wanted),
             now: noon(),
             events: 0,

@@ -6,6 +6,7 @@
 
 pub mod api;
 mod run;
+mod tally;
 
 use std::time::Duration;
 
@@ -17,10 +18,7 @@ const ALL: u64 = 100_000;
 
 #[test]
 fn the_sink_holds_exactly_what_was_visible() {
-    let mut total = run::Tally::default();
-    for seed in random::seeds(SAMPLE, ALL) {
-        total += run::run(seed);
-    }
+    let total = random::sum(random::seeds(SAMPLE, ALL), run::run);
     println!("simulation: {total:?}");
     if random::chosen_seed().is_none() {
         total.assert_it_bit();

@@ -1,132 +1,66 @@
 //! One seed's run: a stream's loop over ninety days, with crashes, and the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::ledger::{Checkpoint, FingerprintKey, Ledger, Mark};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ages, Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken, Ticket};
 
+use super::tally::Tally;
 use super::{days, hours};
 use crate::simulation::api::{self, Answer, Api, Held, Manner};
 
-/// What all runs did, so that a simulation in which nothing happened fails.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
-    runs: u64,
-    events: u64,
-    requests: u64,
-    polls: u64,
-    crashes: u64,
-    outages: u64,
-    failures: u64,
-    /// Delivered although their time had been read before.
-    late: u64,
-    lapses: u64,
-    lies: u64,
-    removed: u64,
-    verified_days: u64,
-    unsettled: u64,
-    doubted: u64,
-    gone: u64,
-    unprovable: u64,
-    starts_moved: u64,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Tally) {
-        self.runs += other.runs;
-        self.events += other.events;
-        self.requests += other.requests;
-        self.polls += other.polls;
-        self.crashes += other.crashes;
-        self.outages += other.outages;
-        self.failures += other.failures;
-        self.late += other.late;
-        self.lapses += other.lapses;
-        self.lies += other.lies;
-        self.removed += other.removed;
-        self.verified_days += other.verified_days;
-        self.unsettled += other.unsettled;
-        self.doubted += other.doubted;
-        self.gone += other.gone;
-        self.unprovable += other.unprovable;
-        self.starts_moved += other.starts_moved;
-    }
-}
-
-impl Tally {
-    pub fn assert_it_bit(&self) {
-        let Tally { crashes, outages, failures, late, lapses, lies, removed, verified_days, .. } = *self;
-        let Tally { unsettled, doubted, gone, unprovable, starts_moved, .. } = *self;
-        let all = [crashes, outages, failures, late, lapses, lies, removed, verified_days];
-        let marks = [unsettled, doubted, gone, unprovable, starts_moved];
-        assert!(all.iter().chain(&marks).all(|count| *count > 0), "some fault never happened: {self:?}");
-    }
-}
-
-struct Run {
+pub(super) struct Run {
     seed: u64,
     rng: Rng,
-    api: Api,
-    now: Time,
-    end: Time,
+    pub api: Api,
+    pub now: Time,
+    pub end: Time,
     last_age: Duration,
-    settings: Settings,
-    start: Time,
+    pub settings: Settings,
+    pub start: Time,
     /// Each start, and since when it has been wanted.
-    wanted: Vec<(Time, Time)>,
+    pub wanted: Vec<(Time, Time)>,
     /// The API answers nothing then, or we are down.
-    outages: Vec<Range<Time>>,
+    pub outages: Vec<Range<Time>>,
     store: Option<Checkpoint>,
     sink: BTreeMap<usize, u64>,
     /// Gathered and not committed.
     batch: Vec<usize>,
     /// Every event that any page showed since the stream began.
     shown: BTreeSet<usize>,
-    tally: Tally,
+    pub tally: Tally,
 }
 
-/// A fortnight at the ages that are the default, with an API that answers.
-pub fn run_at_default_ages(seed: u64) -> Tally {
-    let mut run = Run::new(seed);
-    run.settings.ages = Ages::default();
-    run.end = run.now + days(14);
-    run.api.held.retain(|held| held.time < run.end);
-    run.api.manner.faults = 0;
-    run.api.manner.lies.clear();
-    run.outages.clear();
-    while run.live() {
-        run.batch.clear();
-    }
-    run.judge_requests();
-    run.judge()
+/// An answer, as the API gave it when it was asked.
+pub(super) enum Came {
+    Failed { interval: bool },
+    Count(u64),
+    Interval(Option<Vec<(Time, u64)>>),
+    Page { sent_at: Time, answer: Answer },
 }
 
-pub fn run(seed: u64) -> Tally {
-    let mut run = Run::new(seed);
-    while run.live() {
-        run.tally.crashes += 1;
-        run.batch.clear();
-        if run.rng.u8(..4) == 0 {
-            let back = run.now + hours(run.rng.u64(1..60));
-            run.outages.push(run.now..back);
-            run.now = back;
-        }
-        if run.rng.u8(..6) == 0 {
-            run.start = run.start - hours(run.rng.u64(1..200));
-            run.wanted.push((run.start, run.now));
-            run.tally.starts_moved += 1;
-        }
-    }
-    run.judge()
+/// What a life of the process has in memory of one organization.
+pub(super) struct Life {
+    plan: Plan,
+    ledger: Ledger,
+    air: Vec<(Ticket, Came)>,
+    steps: u32,
+}
+
+pub(super) enum Step {
+    Goes,
+    Dies,
+    /// Nothing will come any more.
+    Over,
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    pub fn new(seed: u64) -> Run {
         let mut rng = Rng::with_seed(seed);
         let began = Time::parse("2026-03-02T08:00:00Z").unwrap() + Duration::from_millis(rng.u64(..86_400_000));
         let end = began + days(90);
@@ -138,6 +72,7 @@ impl Run {
         let settings = Settings {
             interval: Duration::from_secs(rng.u64(600..7_200)),
             page_size: rng.u32(3..60),
+            windows: rng.usize(1..5),
             ages: Ages::of(ages),
             retention: None,
         };
@@ -184,75 +119,112 @@ impl Run {
         }
     }
 
-    /// One life; false once all is over.
-    fn live(&mut self) -> bool {
+    pub fn begin(&mut self) -> Life {
+        self.batch.clear();
         let mut ledger = match &self.store {
             Some(stored) => Ledger::open(stored.clone()),
             None => Ledger::begin(FingerprintKey([7; 16]), self.now, self.start),
         };
         ledger.move_start(self.start);
-        let mut plan = Plan::new(self.settings.clone());
+        Life { plan: Plan::new(self.settings.clone()), ledger, air: Vec::new(), steps: 0 }
+    }
+
+    pub fn step(&mut self, life: &mut Life) -> Step {
+        let Life { plan, ledger, air, steps } = life;
+        *steps += 1;
+        assert!(*steps < 400_000, "seed {}: no rest at {}: {:?} {plan:?}", self.seed, self.now, self.api.manner);
         // Ages of eight days and three tries a day apart, beyond the last event's.
         let over = self.end + days(13);
-        for _step in 0..400_000 {
-            let calm = self.now > self.end;
-            if !calm && self.rng.u16(..2_000) == 0 {
-                return true;
-            }
-            let answers = calm || !self.outages.iter().any(|outage| outage.contains(&self.now));
-            match plan.next(&mut ledger, self.now) {
-                Ask::Wait { until } => {
-                    if self.now > over && plan.has_settled(&ledger, self.now) && ledger.gaps().is_empty() {
-                        self.commit(&mut ledger);
-                        return false;
-                    }
-                    self.commit(&mut ledger);
-                    self.now = self.now + until.since(self.now).max(Duration::from_millis(1));
-                }
-                ask if !answers || self.api.fails(&mut self.rng) => {
-                    self.tally.outages += u64::from(!answers);
-                    self.tally.failures += u64::from(answers);
-                    self.fail(&ask, &mut plan, &mut ledger);
-                }
-                Ask::Count { range } => {
-                    self.now = self.now + self.latency();
-                    let lies = self.api.manner.lies.iter().any(|(when, _)| when.contains(&self.now));
-                    self.tally.lies += u64::from(lies);
-                    let counted = self.api.count(range.start, range.end, self.now);
-                    plan.count_read(&mut ledger, counted, self.now);
-                }
-                Ask::Interval { range, unit } => {
-                    self.now = self.now + self.latency();
-                    match self.api.interval(range.start, range.end, unit, self.now) {
-                        Some(buckets) => plan.interval_read(&mut ledger, &buckets),
-                        None => plan.interval_refused(),
-                    }
-                }
-                Ask::Page(ask) => self.page(&ask, &mut plan, &mut ledger),
-            }
+        let calm = self.now > self.end;
+        if !calm && self.rng.u16(..2_000) == 0 {
+            return Step::Dies;
         }
-        panic!("seed {}: the loop does not come to rest at {}: {:?} {plan:?}", self.seed, self.now, self.api.manner);
+        let answers = calm || !self.outages.iter().any(|outage| outage.contains(&self.now));
+        let landed = match plan.next(ledger, self.now) {
+            Ask::Wait { until } if air.is_empty() || self.rng.bool() => {
+                let over = self.now > over && plan.has_settled(ledger, self.now) && ledger.gaps().is_empty();
+                self.commit(ledger);
+                if over {
+                    return Step::Over;
+                }
+                self.now = self.now + until.since(self.now).max(Duration::from_millis(1));
+                None
+            }
+            Ask::Wait { .. } => self.land(air, plan),
+            ask => {
+                let polling = plan.is_polling();
+                self.tally.polls += u64::from(polling);
+                let came = self.request(ask, answers);
+                if polling || self.rng.u8(..4) == 0 {
+                    Some(came)
+                } else {
+                    air.push((plan.send_off(), came));
+                    if self.rng.bool() { self.land(air, plan) } else { None }
+                }
+            }
+        };
+        if let Some(came) = landed {
+            self.take(came, plan, ledger);
+        }
+        Step::Goes
+    }
+
+    /// Any of the answers that have come; none where nobody wants it any more.
+    fn land(&mut self, air: &mut Vec<(Ticket, Came)>, plan: &mut Plan) -> Option<Came> {
+        let (ticket, came) = air.swap_remove(self.rng.usize(..air.len()));
+        self.tally.overtaken += u64::from(!air.is_empty());
+        plan.answered(ticket).then_some(came)
+    }
+
+    /// What the API answers at this moment.
+    fn request(&mut self, ask: Ask, answers: bool) -> Came {
+        let interval = matches!(ask, Ask::Interval { .. });
+        if !answers || self.api.fails(&mut self.rng) {
+            self.tally.outages += u64::from(!answers);
+            self.tally.failures += u64::from(answers);
+            return Came::Failed { interval };
+        }
+        match ask {
+            Ask::Count { range } => {
+                let lies = self.api.manner.lies.iter().any(|(when, _)| when.contains(&self.now));
+                self.tally.lies += u64::from(lies);
+                Came::Count(self.api.count(range.start, range.end, self.now))
+            }
+            Ask::Interval { range, unit } => Came::Interval(self.api.interval(range.start, range.end, unit, self.now)),
+            Ask::Page(ask) => Came::Page { sent_at: self.now, answer: self.api.events(&ask, self.now, &mut self.rng) },
+            Ask::Wait { .. } => unreachable!("no request"),
+        }
     }
 
     /// As the stream's loop takes a failed request.
-    fn fail(&mut self, ask: &Ask, plan: &mut Plan, ledger: &mut Ledger) {
+    fn fail(&mut self, interval: bool, plan: &mut Plan, ledger: &mut Ledger) {
         let sent_at = self.now;
         self.now = self.now + Duration::from_secs(self.rng.u64(1..600));
         if plan.is_checking() {
             plan.check_failed(ledger, sent_at, self.rng.u8(..20) == 0);
-        } else if matches!(ask, Ask::Interval { .. }) || self.rng.u8(..5) == 0 {
+        } else if interval || self.rng.u8(..5) == 0 {
             plan.abandon_read(sent_at);
         }
     }
 
-    fn page(&mut self, ask: &PageAsk, plan: &mut Plan, ledger: &mut Ledger) {
-        let sent_at = self.now;
-        self.tally.polls += u64::from(plan.is_polling());
-        let answer = self.api.events(ask, self.now, &mut self.rng);
+    fn take(&mut self, came: Came, plan: &mut Plan, ledger: &mut Ledger) {
+        if let Came::Failed { interval } = came {
+            return self.fail(interval, plan, ledger);
+        }
         self.now = self.now + self.latency();
+        match came {
+            Came::Failed { .. } => {}
+            Came::Count(events) => plan.count_read(ledger, events, self.now),
+            Came::Interval(Some(buckets)) => plan.interval_read(ledger, &buckets),
+            Came::Interval(None) => plan.interval_refused(),
+            Came::Page { sent_at, answer } => self.page(answer, sent_at, plan, ledger),
+        }
+    }
+
+    fn page(&mut self, answer: Answer, sent_at: Time, plan: &mut Plan, ledger: &mut Ledger) {
         let (places, end) = match answer {
             Answer::FutureStart => unreachable!("the clock is right"),
-            Answer::Failed => return self.fail(&Ask::Page(ask.clone()), plan, ledger),
+            Answer::Failed => return self.fail(false, plan, ledger),
             Answer::Cut(places) => (places, None),
             Answer::Page(page) => {
                 let elements = page.places.len() as u32;
@@ -302,7 +274,7 @@ impl Run {
         Duration::from_millis(self.rng.u64(1..400))
     }
 
-    fn judge(self) -> Tally {
+    pub fn judge(self) -> Tally {
         let stored = self.store.as_ref().unwrap();
         let edge = stored.edge.unwrap();
         let note = format!("seed {}, {:?}, {:?}", self.seed, self.api.manner, self.settings);
@@ -350,7 +322,7 @@ impl Run {
 
     /// What comparing may cost: 900 requests a day, three for each page of events, four for each minute that the API counted
     /// differently at one time and another.
-    fn judge_requests(&self) {
+    pub fn judge_requests(&self) {
         let days = self.end.since(self.api.held[0].time).as_secs() / 86_400 + 14;
         let pages = self.api.held.len() as u64 / u64::from(self.settings.page_size) + days;
         let minute = |held: &Held| held.time.as_secs() / 60;

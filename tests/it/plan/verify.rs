@@ -17,7 +17,7 @@ const LAST: Duration = Duration::from_secs(3_600);
 fn read() -> Desk {
     let mut desk = Desk::new(minutes(60));
     let ages = Ages::of([AGE, LAST]);
-    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, ages, retention: None });
+    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, windows: 3, ages, retention: None });
     for minute in 1..=40 {
         desk.admit_to_ledger(minute, noon() - minutes(minute) + seconds(7)).unwrap();
     }
@@ -107,8 +107,15 @@ fn what_is_counted_more_is_read_and_what_the_read_brings_is_late() {
 #[test]
 fn what_is_counted_and_not_shown_stays_unsettled_and_is_read_at_the_next_age() {
     let mut desk = read();
-    let plan =
-        |age| Plan::new(Settings { interval: INTERVAL, page_size: 100, ages: Ages::of([age, LAST]), retention: None });
+    let plan = |age| {
+        Plan::new(Settings {
+            interval: INTERVAL,
+            page_size: 100,
+            windows: 3,
+            ages: Ages::of([age, LAST]),
+            retention: None,
+        })
+    };
     desk.plan = plan(AGE);
     pass(&mut desk, noon() + minutes(10));
     let range = counted(&mut desk);
@@ -170,7 +177,7 @@ fn read_again(desk: &mut Desk, shown: impl Fn(u64) -> bool) -> Range<Time> {
 fn at_the_last_age() -> Desk {
     let mut desk = read();
     let ages = Ages::of([LAST]);
-    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: 100, ages, retention: None });
+    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: 100, windows: 3, ages, retention: None });
     pass(&mut desk, noon() + LAST);
     desk
 }
@@ -298,7 +305,7 @@ fn the_first_event_after_a_silence_has_the_silence_read_again() {
 fn nothing_is_compared_while_the_api_has_never_shown_anything() {
     let mut desk = Desk::new(minutes(600));
     let ages = Ages::of([AGE, LAST]);
-    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, ages, retention: None });
+    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, windows: 3, ages, retention: None });
     desk.ledger.cover(noon() - minutes(600)..noon());
     desk.ledger.advance_edge(noon());
     pass(&mut desk, noon() + minutes(10));

@@ -246,3 +246,79 @@ fn a_crowd_at_one_instant_is_read_again_to_its_end() {
         assert_eq!(desk.page().cursor, Some(format!("[{place}]")), "known, but not shown before by this read");
     }
 }
+
+/// What is asked while nothing is answered, and its tickets.
+fn in_the_air(desk: &mut Desk) -> Vec<(Ticket, Range<Time>)> {
+    let mut asked = Vec::new();
+    while let Ask::Page(ask) = desk.next() {
+        asked.push((desk.plan.send_off(), ask.from..ask.to.expect("a window ends")));
+    }
+    asked
+}
+
+/// An hour in gaps of a minute each, which are not worth counting.
+fn sixty_gaps() -> Desk {
+    let mut desk = gap_of(minutes(121));
+    for minute in 0..60 {
+        let from = noon() - minutes(121) + minutes(2 * minute);
+        desk.ledger.cover(from..from + minutes(1));
+    }
+    desk
+}
+
+#[test]
+fn several_windows_are_in_the_air_and_answered_in_any_order() {
+    let mut desk = sixty_gaps();
+    let gaps = desk.ledger.gaps();
+    let asked = in_the_air(&mut desk);
+    let ranges: Vec<Range<Time>> = asked.iter().map(|(_, range)| range.clone()).collect();
+    assert_eq!(ranges, gaps.iter().rev().take(WINDOWS).cloned().collect::<Vec<_>>(), "the newest, each once");
+    for place in [1, 2, 0] {
+        let (ticket, range) = &asked[place];
+        assert!(desk.plan.answered(*ticket));
+        assert!(matches!(desk.admit(place as u64, range.start), Taken::New(_)));
+        assert_eq!(desk.admit(99, range.end), Taken::Outside, "that is another window's");
+        desk.end(1);
+        assert!(desk.ledger.coverage().covers(range));
+    }
+    assert_eq!(desk.ledger.gaps().len(), gaps.len() - WINDOWS);
+    assert_eq!(in_the_air(&mut desk).len(), WINDOWS);
+}
+
+#[test]
+fn what_waits_for_an_answer_is_not_asked_again_and_what_failed_is() {
+    let mut desk = sixty_gaps();
+    let asked = in_the_air(&mut desk);
+    assert!(matches!(desk.next(), Ask::Wait { .. }));
+    let (ticket, range) = &asked[1];
+    assert!(desk.plan.answered(*ticket));
+    assert_eq!(&window(&mut desk), range, "it failed, so it is asked again");
+    desk.plan.abandon_read(desk.now);
+    assert_eq!(&window(&mut desk), range, "it is begun anew before any other");
+}
+
+#[test]
+fn an_answer_to_what_was_given_up_is_nobodys() {
+    let mut desk = sixty_gaps();
+    let asked = in_the_air(&mut desk);
+    desk.ledger.advance_edge(noon() + minutes(60));
+    desk.plan.cut_back(&mut desk.ledger, noon() + minutes(60), desk.now);
+    for (ticket, _) in asked {
+        assert!(!desk.plan.answered(ticket));
+    }
+}
+
+#[test]
+fn what_the_api_soon_forgets_is_read_before_newer_gaps() {
+    let day = minutes(24 * 60);
+    let mut desk = gap_of(day * 15);
+    // Fourteen days are far from forgotten, when fifteen are kept; the oldest is not.
+    desk.ledger.cover(noon() - day * 15 + minutes(3)..noon() - day * 2);
+    desk.ledger.cover(noon() - day * 2 + minutes(3)..noon() - minutes(4));
+    let oldest = window(&mut desk);
+    assert_eq!(oldest, noon() - day * 15..noon() - day * 15 + minutes(3));
+    desk.end(0);
+    assert_eq!(window(&mut desk), noon() - minutes(4)..noon() - minutes(1));
+    desk.end(0);
+    assert_eq!(window(&mut desk), noon() - day * 2..noon() - day * 2 + minutes(3));
+}

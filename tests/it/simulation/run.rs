@@ -1,56 +1,18 @@
 //! One seed's run: the loop of `stream.rs` step by step, a store and a sink that may die at any of them, the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
 use jumpstream::clock::{ServerClock, Time};
 use jumpstream::ledger::{Checkpoint, FingerprintKey, Ledger};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ages, Ask, PageAsk, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Ask, Asked, PageAsk, Plan, Settings, Taken, Ticket};
 
 use super::api::{self, Answer, Api, Cursors, Manner};
 use super::minutes;
-
-/// What all runs did, so that a simulation in which nothing happened fails.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
-    runs: u64,
-    events: u64,
-    requests: u64,
-    crashes: u64,
-    aborts: u64,
-    repeats: u64,
-    late: u64,
-    clock_resets: u64,
-    restarts_behind: u64,
-    /// Lives begun while every `Date` was days off.
-    misled: u64,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Tally) {
-        self.runs += other.runs;
-        self.events += other.events;
-        self.requests += other.requests;
-        self.crashes += other.crashes;
-        self.aborts += other.aborts;
-        self.repeats += other.repeats;
-        self.late += other.late;
-        self.clock_resets += other.clock_resets;
-        self.restarts_behind += other.restarts_behind;
-        self.misled += other.misled;
-    }
-}
-
-impl Tally {
-    pub fn assert_it_bit(&self) {
-        let Tally { crashes, aborts, repeats, late, clock_resets, restarts_behind, misled, .. } = *self;
-        let all = [crashes, aborts, repeats, late, clock_resets, restarts_behind, misled];
-        assert!(all.iter().all(|count| *count > 0), "some fault never happened: {self:?}");
-    }
-}
+use super::tally::Tally;
 
 /// Records and the checkpoint they bring us to, with what the API had shown by then.
 #[derive(Debug, Default)]
@@ -78,6 +40,18 @@ struct Run {
     /// What committed reads were shown.
     owed: BTreeSet<usize>,
     tally: Tally,
+}
+
+/// An answer, as the API gave it when it was asked.
+enum Came {
+    Interval(Option<Vec<(Time, u64)>>),
+    Page {
+        ask: PageAsk,
+        /// When its read was begun.
+        asked_at: Time,
+        sent_at: Time,
+        answer: Answer,
+    },
 }
 
 /// Why a life of the process ended.
@@ -137,8 +111,8 @@ impl Run {
         };
         let page_size = if cursors == Cursors::Given { rng.u32(1..40) } else { rng.u32(30..60) };
         // What is found by comparing again, another simulation shows.
-        let (ages, retention) = (Ages::of([]), None);
-        let settings = Settings { interval: Duration::from_secs(rng.u64(5..40)), page_size, ages, retention };
+        let (windows, ages, retention) = (rng.usize(1..5), Ages::of([]), None);
+        let settings = Settings { interval: Duration::from_secs(rng.u64(5..40)), page_size, windows, ages, retention };
         let start = began - Duration::from_secs(*rng.choice(&[0, 60, 3_600, 86_400]).expect("one"));
         let held = populate(start, began, &manner, &mut rng);
         Run {
@@ -170,8 +144,9 @@ impl Run {
         };
         let mut plan = Plan::new(self.settings.clone());
         let mut batch = Batch::default();
-        // When the read under way was begun: a window's, and a poll's between its pages.
-        let mut asked_at = [self.now; 2];
+        // When each read under way was begun.
+        let mut asked_at = BTreeMap::new();
+        let mut air = Vec::new();
         let mut calm_polls = 0;
         for _step in 0..200_000 {
             self.calm = self.now > end_of_trouble;
@@ -184,8 +159,12 @@ impl Run {
             }
             let server_now = self.server_time(&mut clock);
             plan.check_edge(&mut ledger, server_now.max(self.wall()));
-            match plan.next(&mut ledger, server_now) {
-                Ask::Wait { until } => {
+            let ask = plan.next(&mut ledger, server_now);
+            if let Ask::Page(PageAsk { cursor: None, .. }) = ask {
+                asked_at.insert(plan.asked(), self.now);
+            }
+            let landed = match ask {
+                Ask::Wait { until } if air.is_empty() || self.rng.bool() => {
                     let idle = ledger.gaps().is_empty() && self.calm;
                     calm_polls = if idle { calm_polls + 1 } else { 0 };
                     if calm_polls > 4 {
@@ -195,54 +174,80 @@ impl Run {
                         return End::CaughtUp;
                     }
                     self.now = self.now + until.since(server_now).max(Duration::from_millis(1));
+                    continue;
                 }
-                Ask::Interval { range, unit } => {
-                    self.now = self.now + self.latency();
-                    match self.api.interval(range.start, range.end, unit, self.now) {
-                        Some(buckets) => plan.interval_read(&mut ledger, &buckets),
-                        None => plan.interval_refused(),
+                Ask::Wait { .. } => self.land(&mut air, &mut plan),
+                ask => {
+                    let polling = plan.is_polling();
+                    let came = self.request(ask, &asked_at, &clock, &plan);
+                    if polling || self.rng.u8(..4) == 0 {
+                        Some(came)
+                    } else {
+                        air.push((plan.send_off(), came));
+                        if self.rng.bool() { self.land(&mut air, &mut plan) } else { None }
                     }
                 }
-                Ask::Count { .. } => unreachable!("nothing is compared again"),
-                Ask::Page(ask) => {
-                    if ask.cursor.is_none() {
-                        asked_at[usize::from(plan.is_polling())] = self.now;
-                    }
-                    let asked_at = asked_at[usize::from(plan.is_polling())];
-                    let Some(goes_on) = self.page(&ask, asked_at, &mut clock, &mut ledger, &mut plan, &mut batch)
-                    else {
-                        return End::Abort;
-                    };
-                    if !goes_on {
-                        let believed = clock.now(self.uptime(), self.wall()).expect("a clock that was wrong");
-                        clock.reset(self.wall(), self.uptime());
-                        let corrected = self.server_time(&mut clock);
-                        plan.cut_back(&mut ledger, believed, corrected);
-                        self.tally.clock_resets += 1;
-                        self.now = self.now + Duration::from_secs(1);
-                    }
-                }
+            };
+            let Some(came) = landed else { continue };
+            let Some(goes_on) = self.take(came, &mut clock, &mut ledger, &mut plan, &mut batch) else {
+                return End::Abort;
+            };
+            if !goes_on {
+                let believed = clock.now(self.uptime(), self.wall()).expect("a clock that was wrong");
+                clock.reset(self.wall(), self.uptime());
+                let corrected = self.server_time(&mut clock);
+                plan.cut_back(&mut ledger, believed, corrected);
+                self.tally.clock_resets += 1;
+                self.now = self.now + Duration::from_secs(1);
             }
         }
         panic!("seed {}: the loop does not come to rest: {:?} {plan:?}", self.seed, self.api.manner);
     }
 
-    /// Asks for a page and takes it in: none when a commit failed, false when the API called our time the future.
-    fn page(
+    /// Any of the answers that have come; none where nobody wants it any more.
+    fn land(&mut self, air: &mut Vec<(Ticket, Came)>, plan: &mut Plan) -> Option<Came> {
+        let (ticket, came) = air.swap_remove(self.rng.usize(..air.len()));
+        self.tally.overtaken += u64::from(!air.is_empty());
+        plan.answered(ticket).then_some(came)
+    }
+
+    /// What the API answers at this moment.
+    fn request(&mut self, ask: Ask, asked_at: &BTreeMap<Asked, Time>, clock: &ServerClock, plan: &Plan) -> Came {
+        match ask {
+            Ask::Interval { range, unit } => Came::Interval(self.api.interval(range.start, range.end, unit, self.now)),
+            Ask::Page(ask) => {
+                let sent_at = clock.now(self.uptime(), self.wall()).expect("a sample");
+                if self.calm {
+                    self.api.manner.faults = 0;
+                }
+                let answer = self.api.events(&ask, self.now, &mut self.rng);
+                Came::Page { ask, asked_at: asked_at[&plan.asked()], sent_at, answer }
+            }
+            Ask::Count { .. } | Ask::Wait { .. } => unreachable!("nothing is compared again"),
+        }
+    }
+
+    /// Takes an answer in: none when a commit failed, false when the API called our time the future.
+    fn take(
         &mut self,
-        ask: &PageAsk,
-        asked_at: Time,
+        came: Came,
         clock: &mut ServerClock,
         ledger: &mut Ledger,
         plan: &mut Plan,
         batch: &mut Batch,
     ) -> Option<bool> {
-        let sent_at = clock.now(self.uptime(), self.wall()).expect("a sample");
-        if self.calm {
-            self.api.manner.faults = 0;
-        }
-        let answer = self.api.events(ask, self.now, &mut self.rng);
         self.now = self.now + self.latency();
+        let (ask, asked_at, sent_at, answer) = match came {
+            Came::Interval(Some(buckets)) => {
+                plan.interval_read(ledger, &buckets);
+                return Some(true);
+            }
+            Came::Interval(None) => {
+                plan.interval_refused();
+                return Some(true);
+            }
+            Came::Page { ask, asked_at, sent_at, answer } => (ask, asked_at, sent_at, answer),
+        };
         let date = self.api.date(self.now, &mut self.rng);
         clock.sample(date, self.uptime(), self.wall());
         let page = match answer {
