@@ -54,7 +54,7 @@ const SETTINGS: &[(&str, &str)] = &[
     // How long a dead replica keeps its partitions; the least that brokers allow by default.
     ("session.timeout.ms", "6000"),
     // How late a member learns of a rebalance, and so how long a partition has no owner. librdkafka's 3 s is for others.
-    ("heartbeat.interval.ms", "500"),
+    ("heartbeat.interval.ms", "200"),
     // How long the coordinator waits for a member that beats but does not come to a rebalance: above the drain.
     ("max.poll.interval.ms", "15000"),
     // A request that hangs would be heard of only after librdkafka's 60 s, ten sessions later.

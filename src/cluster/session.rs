@@ -20,6 +20,9 @@ use crate::clock;
 
 /// How long a poll waits for the client, and so how late a command is heard.
 const POLL: Duration = Duration::from_millis(20);
+/// How often the client is made to look at what is due. By itself it does so once a second (librdkafka 2.12, in the
+/// classic protocol), whatever `heartbeat.interval.ms` says, and so would hear of a rebalance that much later.
+const NUDGE: Duration = Duration::from_millis(50);
 /// Until the coordinator is asked again that is busy with a rebalance.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long refused credentials are tried before a new client reads them again.
@@ -115,6 +118,7 @@ impl<'m> Session<'m> {
 
     /// Turns until told to leave; gives who waits for that.
     fn turn(&mut self) -> Result<Option<oneshot::Sender<()>>, End> {
+        let mut nudged_at = Duration::ZERO;
         loop {
             while let Ok(command) = self.member.inbox.try_recv() {
                 match command {
@@ -126,6 +130,11 @@ impl<'m> Session<'m> {
             }
             // A record that was fetched before its partition was paused is nobody's.
             let _ = self.client.consumer.poll(POLL);
+            if clock::uptime() >= nudged_at + NUDGE {
+                nudged_at = clock::uptime();
+                // The client's own thread answers, and then looks at what is due.
+                let _ = self.client.consumer.assignment();
+            }
             while let Ok(event) = self.client.events.try_recv() {
                 self.hear(event).map_err(broken)?;
             }

@@ -71,6 +71,12 @@ pub async fn requests(emulator: &Emulator) -> Vec<Value> {
     text.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// From now on the emulator answers as it should.
+pub async fn heal(emulator: &Emulator) {
+    let faults = client().post(format!("{}/_emulator/faults", emulator.url())).body(r#"{"clear":true}"#);
+    faults.send().await.unwrap().error_for_status().unwrap();
+}
+
 /// What the configuration says beyond the defaults of these tests.
 pub struct Settings<'a> {
     pub endpoint: String,

@@ -212,6 +212,7 @@ impl Transactions {
             Ok(line) => Arc::new(line),
             Err(fault) => return Ok(Err(fault)),
         };
+        self.meet(&line).await;
         let mut doubt = Doubt::new("init");
         loop {
             let Err((said, words)) = ask(&line, |producer| producer.init_transactions(TURN)).await else {
@@ -232,6 +233,14 @@ impl Transactions {
                 }
             }
         }
+    }
+
+    /// Waits until a broker answers, or a moment: a client that knows none looks for the coordinator only every half
+    /// second (librdkafka 2.12), in which nobody owns what is taken over.
+    async fn meet(&self, line: &Arc<Line>) {
+        let Some(topic) = self.usual.first().cloned() else { return };
+        // Whatever is wrong shows at the next step.
+        let _ = ask(line, move |producer| producer.client().fetch_metadata(Some(&topic), TURN).map(drop)).await;
     }
 
     /// Until the transaction is committed, or refused, or some of it put aside.

@@ -58,17 +58,17 @@ impl Fleet {
         .await;
     }
 
-    /// Ends a replica; how long each of its partitions had no owner.
-    pub async fn without<F: Future<Output = ()>>(&mut self, place: usize, end: impl Fn(Process) -> F) -> Vec<Duration> {
+    /// Ends a replica; what that gave, and how long each of its partitions had no owner.
+    pub async fn without<T>(&mut self, place: usize, end: impl AsyncFn(Process) -> T) -> (T, Vec<Duration>) {
         let owners = self.owners();
         let orphans: Vec<u32> =
             owners.iter().filter(|(_, (_, owner))| *owner == place).map(|(home, _)| *home).collect();
         let process = self.running.remove(&place).unwrap();
         let since = clock::wall();
-        end(process).await;
+        let ended = end(process).await;
         self.until_all_owned().await;
         let owners = self.owners();
-        orphans.iter().map(|partition| owners[partition].0.since(since)).collect()
+        (ended, orphans.iter().map(|partition| owners[partition].0.since(since)).collect())
     }
 
     pub async fn stop(&mut self) {

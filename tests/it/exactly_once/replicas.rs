@@ -1,11 +1,11 @@
-//! Replicas that share many organizations: killed, restarted one by one, fewer and more, while events come.
+//! Replicas that share many organizations: killed, frozen, restarted one by one, fewer and more, while events come.
 
 use jumpstream::emulator::Options;
 
 use super::fleet::{Fleet, spread};
 use super::{Stage, assert_once, awkward};
 use crate::kafka::unique;
-use crate::process::{Process, emulate};
+use crate::process::{Process, emulate, heal};
 use crate::random;
 
 const LEDGER_PARTITIONS: u32 = 8;
@@ -24,18 +24,27 @@ async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
         fleet.until_all_owned().await;
         stage.flows().await;
 
-        let killed = fleet.without(0, Process::kill_and_forget).await;
+        let ((), killed) = fleet.without(0, Process::kill_and_forget).await;
         fleet.start(0);
         fleet.until_all_owned().await;
+        let (mut zombie, frozen) = fleet
+            .without(1, async |process| {
+                process.freeze();
+                process
+            })
+            .await;
+        zombie.thaw();
+        zombie.said("lost to the group").await;
+        fleet.running.insert(1, zombie);
         let mut restarted = Vec::new();
         for place in 0..3 {
-            restarted.extend(fleet.without(place, Process::stop_and_forget).await);
+            restarted.extend(fleet.without(place, Process::stop_and_forget).await.1);
             fleet.start(place);
             fleet.until_all_owned().await;
         }
         stage.flows().await;
         for place in [1, 2] {
-            restarted.extend(fleet.without(place, Process::stop_and_forget).await);
+            restarted.extend(fleet.without(place, Process::stop_and_forget).await.1);
         }
         (1..4).for_each(|place| fleet.start(place));
         fleet.until_all_owned().await;
@@ -43,13 +52,20 @@ async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
 
         let until = emulator.now();
         fleet.stop().await;
+        // Its 429s have the rate lowered, which three hundred organizations would wait for.
+        heal(&emulator).await;
         fleet.homes[0].catch_up().await;
         let (tally, aborted) = stage.tally(&emulator, until).await;
         println!(
             "{organizations} organizations, seed {seed}: {} events, lost {}, twice {}, {aborted} never committed",
             tally.true_events, tally.lost, tally.repeated
         );
-        println!("without an owner after a kill: {}; after a clean end: {}", spread(killed), spread(restarted));
+        println!(
+            "without an owner after a kill: {}; after SIGSTOP: {}; after a clean end: {}",
+            spread(killed),
+            spread(frozen),
+            spread(restarted)
+        );
         assert_once(&tally);
     }
 }
