@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-kafka test prove check fmt bench image e2e-kubernetes chart-docs docs services clean-services clean
+.PHONY: help build demo demo-kafka test prove check fmt bench image e2e-kubernetes e2e-systemd chart-docs docs services clean-services clean
 
 # What the tests are told of the services: written by scripts/services, empty where there are none.
 WITH_SERVICES := scripts/services && scripts/tools && . target/services.env &&
@@ -46,6 +46,9 @@ image: ## a container image of target/release/jumpstream, without a registry: ta
 
 e2e-kubernetes: ## installs the chart in the cluster of KUBECONFIG and judges what arrives (LOAD_IMAGE=command loads a tar)
 	$(WITH_SERVICES) scripts/e2e-kubernetes
+
+e2e-systemd: ## installs the unit under a systemd in a container and judges what arrives (4 minutes; wants Docker)
+	$(WITH_SERVICES) scripts/e2e-systemd
 
 chart-docs: ## the chart's README and schema, and the configuration's schema, made from values.yaml and src/config
 	UPDATE_DOCS=1 cargo test --locked --test it -- chart::values reference

@@ -19,15 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::control::Control;
 use crate::exit_code::ExitCode;
 use crate::server::Server;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Board;
-use crate::{cluster, server, sink, source, store, stream};
+use crate::{clock, cluster, server, sink, source, store, stream};
 use account::{Account, Seat};
 use home::Home;
 use roster::Roster;
@@ -51,6 +52,8 @@ pub struct App {
     kafka: Vec<sink::kafka::Settings>,
     /// All but that of a transaction.
     sinks: Vec<Arc<dyn sink::Sink>>,
+    /// Where [`Shared::control`] writes.
+    control_records: Option<Arc<dyn sink::ControlRecords>>,
 }
 
 /// What every stream uses.
@@ -62,6 +65,7 @@ struct Shared {
     settings: crate::plan::Settings,
     start: crate::config::Start,
     room: stream::Room,
+    control: Option<Control>,
     idle_save: Duration,
 }
 
@@ -127,6 +131,7 @@ impl App {
     /// Runs until `end` is ready, whose exit code it gives, or until a fault ends it. Says nothing but its log.
     pub async fn run_until(self, end: impl Future<Output = ExitCode>) -> ExitCode {
         let (ends, shutdown) = watch::channel(false);
+        let signals = Signals::listen();
         let (mut homes, seats) = self.homes(&shutdown);
         let mut side = JoinSet::new();
         for account in self.accounts {
@@ -142,6 +147,12 @@ impl App {
             // Says which ports were taken where the configuration left that open.
             tracing::info!(%server, %page, "listening");
         }
+        let control = self.shared.control.clone();
+        let writing = self.control_records.zip(control.clone()).map(|(records, control)| {
+            let kept = control.clone();
+            side.spawn(async move { kept.keep().await });
+            tokio::spawn(async move { control.write(&*records).await })
+        });
         let mut shutdown = shutdown;
         let serving = tokio::spawn(self.server.run(async move { drop(shutdown.wait_for(|ends| *ends).await) }));
 
@@ -155,11 +166,17 @@ impl App {
         };
         ends.send_replace(true);
         side.abort_all();
-        let code = drain(homes, code).await;
+        let (code, left) = drain(homes, &signals, code).await;
         self.tenure.leave().await;
         let leave = join_all(self.sinks.iter().map(|sink| sink.close()));
+        let told = async {
+            if let Some(control) = &control {
+                flush(control, &signals, left).await
+            }
+        };
         // A receiver that doesn't answer is left all the same.
-        let _ = tokio::time::timeout(LEAVE, leave).await;
+        let _ = futures::join!(tokio::time::timeout(LEAVE, leave), told);
+        writing.inspect(|writing| writing.abort());
         serving.abort();
         code
     }
@@ -183,30 +200,85 @@ impl App {
     }
 }
 
-/// Lets every stream commit what it has, within the deadline; a second signal ends the process at once.
-async fn drain(mut homes: JoinSet<Result<(), Error>>, code: ExitCode) -> ExitCode {
+/// Lets every stream commit what it has, within the deadline; a second signal ends the process at once. Gives what is
+/// left of the deadline for the rest.
+async fn drain(mut homes: JoinSet<Result<(), Error>>, signals: &Signals, code: ExitCode) -> (ExitCode, Duration) {
+    let begun = clock::uptime();
     let all = async { while homes.join_next().await.is_some() {} };
     tokio::select! {
-        () = all => code,
+        () = all => (code, DRAIN.saturating_sub(clock::uptime() - begun).max(LEAVE)),
         // Each home keeps to its own deadline; one that doesn't is dropped.
-        () = tokio::time::sleep(DRAIN + DRAIN / 5) => code,
-        () = first_signal() => {
+        () = tokio::time::sleep(DRAIN + DRAIN / 5) => (code, LEAVE),
+        () = signals.second() => {
             tracing::warn!("ended at once: the batch in flight comes again");
-            ExitCode::Failed
+            (ExitCode::Failed, Duration::ZERO)
         }
     }
 }
 
-/// The first SIGTERM or SIGINT.
-pub(crate) async fn first_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
+/// Lets what was told of the streams be written; a second signal ends that.
+async fn flush(control: &Control, signals: &Signals, patience: Duration) {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = tokio::time::timeout(patience, control.written()) => {}
+        () = signals.second() => {}
     }
+    if control.waiting() > 0 {
+        tracing::warn!(
+            records = control.waiting(),
+            "control records are left unwritten: their file or topic takes none"
+        );
+    }
+}
+
+/// Counts the signals to end from its beginning on, so that a second one is heard however soon it follows the first.
+pub(crate) struct Signals {
+    count: watch::Receiver<u32>,
+    _listening: JoinSet<()>,
+}
+
+impl Signals {
+    pub fn listen() -> Signals {
+        let (sender, count) = watch::channel(0);
+        let mut listening = JoinSet::new();
+        listening.spawn(async move {
+            let mut both = Both::listen();
+            loop {
+                both.next().await;
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+        Signals { count, _listening: listening }
+    }
+
+    /// Ready at the second, which may have come already.
+    pub async fn second(&self) {
+        if self.count.clone().wait_for(|count| *count >= 2).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Both(Option<(Signal, Signal)>);
+
+impl Both {
+    fn listen() -> Both {
+        Both(signal(SignalKind::terminate()).ok().zip(signal(SignalKind::interrupt()).ok()))
+    }
+
+    /// Never ready where the system lets nobody listen.
+    async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+/// The first SIGTERM or SIGINT from now on.
+pub(crate) async fn first_signal() {
+    Both::listen().next().await;
 }
 
 async fn told_to_end() {

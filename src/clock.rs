@@ -164,6 +164,13 @@ impl serde::Serialize for Time {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        Time::parse(&text).ok_or_else(|| serde::de::Error::custom("no instant by RFC 3339"))
+    }
+}
+
 /// This machine's wall clock.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 pub fn wall() -> Time {

@@ -10,11 +10,13 @@
 
 pub mod account;
 mod clash;
+pub mod control;
 pub mod dead_letter;
 mod environment;
 pub mod fault;
 pub mod key;
 pub mod log;
+pub mod outlet;
 pub mod poll;
 mod read;
 pub mod secret;
@@ -30,10 +32,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 pub use account::{Account, Region, Site};
+pub use control::Control;
 pub use dead_letter::DeadLetter;
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place, Warning};
 pub use log::{Log, LogFormat};
+pub use outlet::Outlet;
 pub use poll::{Poll, Start};
 pub use secret::Secret;
 pub use server::{Page, Server};
@@ -42,6 +46,7 @@ pub use state::State;
 pub use verify::Verify;
 
 use key::{Key, Kind, Presence};
+use outlet::Purpose;
 use read::{Reader, Section};
 
 /// The file's own keys.
@@ -76,6 +81,14 @@ pub const KEYS: &[Key] = &[
         "{file: dead.ndjson}",
     ),
     Key::new(
+        "control",
+        Kind::Section(control::KEYS),
+        Presence::Optional("none"),
+        "Where it is told, beside the events, when a stream was blind and when the gap was closed, what is lost, and every \
+         minute that jumpstream lives.",
+        "{file: control.ndjson}",
+    ),
+    Key::new(
         "state",
         Kind::Variant(state::VARIANTS),
         Presence::Optional("its defaults"),
@@ -98,6 +111,8 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// A topic only where there is a Kafka sink.
     pub dead_letter: Option<DeadLetter>,
+    /// As [`Self::dead_letter`].
+    pub control: Option<Control>,
     pub state: State,
     pub server: Server,
     pub page: Page,
@@ -163,28 +178,44 @@ fn tree(root: &Section) -> Option<Config> {
     let poll = root.section_or_defaults("poll").and_then(|section| Poll::section(&section));
     let verify = root.section_or_defaults("verify").and_then(|section| Verify::section(&section));
     let sinks = Sink::list(root);
-    let dead_letter =
-        root.node("dead_letter").map(|_| DeadLetter::section(&root.section("dead_letter")?, sinks.as_deref()));
+    let outlet = |purpose: &Purpose| match root.node(purpose.key) {
+        Some(_) => Outlet::section(purpose, &root.section(purpose.key)?, sinks.as_deref()).map(Some),
+        None => Some(None),
+    };
+    let (dead_letter, control) = (outlet(&dead_letter::PURPOSE), outlet(&control::PURPOSE));
     let state = State::section(root, sinks.as_deref());
     let server = root.section_or_defaults("server").and_then(|section| Server::section(&section));
     let page = root.section_or_defaults("page").and_then(|section| Page::section(&section, server.as_ref()));
     let log = root.section_or_defaults("log").and_then(|section| Log::section(&section));
-    if let (Some(State::Kafka { topic, .. }), Some(Some(DeadLetter::Topic(letters)))) = (&state, &dead_letter)
-        && topic == letters
-    {
+    let ledger = match &state {
+        Some(State::Kafka { topic, .. }) => Some(topic.as_str()),
+        _ => None,
+    };
+    let (letters, records) = (topic_of(&dead_letter), topic_of(&control));
+    if letters.is_some() && letters == ledger {
         root.fault("dead_letter", "the ledger's own topic", "choose another, such as `jumpcloud.dead`");
+    }
+    if records.is_some() && records == ledger {
+        root.fault("control", "the ledger's own topic", "choose another, such as `jumpstream-control`");
+    } else if records.is_some() && records == letters {
+        root.fault("control", "the dead letters' own topic", "choose another, such as `jumpstream-control`");
     }
     Some(Config {
         accounts: accounts?,
         poll: poll?,
         verify: verify?,
         sinks: sinks?,
-        dead_letter: dead_letter.map_or(Some(None), |place| place.map(Some))?,
+        dead_letter: dead_letter?,
+        control: control?,
         state: state?,
         server: server?,
         page: page?,
         log: log?,
     })
+}
+
+fn topic_of(outlet: &Option<Option<Outlet>>) -> Option<&str> {
+    outlet.as_ref()?.as_ref()?.as_topic()
 }
 
 fn read_file(path: &Path) -> Result<String, Fault> {

@@ -22,7 +22,7 @@ pub use coverage::Coverage;
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
 pub use rebuild::Rebuild;
 pub use standing::{Mark, Standing};
-pub use summary::Summary;
+pub use summary::{RETENTION, Summary};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -357,24 +357,25 @@ impl Ledger {
     }
 
     /// After the first event of an hour, at `time`: that the time before it is empty proves nothing where it is longer
-    /// than `least`, so back to the last event it is to be read again. Whether it was so.
-    pub fn reopen_silence(&mut self, time: Time, least: Duration) -> bool {
+    /// than `least`, so back to the last event it is to be read again. Gives what of that had been read.
+    pub fn reopen_silence(&mut self, time: Time, least: Duration) -> Vec<Range<Time>> {
         if self.hours.get(&filed(Some(time)).1).is_some_and(|total| total.events > 1) {
-            return false;
+            return Vec::new();
         }
         let silence = self.last_event_before(time).max(self.start)..instant(minute_of(time));
         let reopens = silence.start < silence.end && silence.end.since(silence.start) > least;
-        if !reopens || !self.coverage.meets(&silence) {
-            return false;
+        let read = self.coverage.within(&silence);
+        if !reopens || read.is_empty() {
+            return Vec::new();
         }
         self.coverage.remove(silence.clone());
         self.standing.clear(silence);
         self.change.moved = true;
-        true
+        read
     }
 
     /// The end of the newest minute before that of `time` that may hold an event, where its hour has no other.
-    fn last_event_before(&self, time: Time) -> Time {
+    pub fn last_event_before(&self, time: Time) -> Time {
         let end = minute_of(time);
         let held = self.newest_held(end).map_or(Time::MIN, |minute| instant(minute + 1));
         let Some((hour, _)) = self.hours.range(Hour::MIN + 1..hour_of(end)).next_back() else { return held };

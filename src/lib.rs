@@ -23,10 +23,13 @@
 //! - *ledger*: what a stream has read and delivered; *fingerprint*: the keyed hash of an event's identity in it.
 //! - *duplicate*: an event the ledger already has; *late*: an event delivered after its time had been read, or after an
 //!   outage; *backfill*: time before the stream's first run; *replay*: an event delivered again on request.
+//! - *blind*: a stream whose edge lies further behind than it may, until what it missed is delivered; *control record*:
+//!   what readers are told of that, beside the events.
 //! - *dead letter*: an event that a sink will never take, kept elsewhere with the reason.
 //! - *age*: time since a range's end; *shown*: records the API has shown us, repeats included; *counted*: our number equals
 //!   the API's; *unsettled*: they still differ; *verified*: read again in full at the last age and equal; *unprovable*:
-//!   outside known retention, or nothing shown at all; *missing*: known to exist, not delivered.
+//!   outside known retention, or nothing shown at all; *missing*: known to exist, not delivered;
+//!   *lost*: read only when the API had forgotten it; a gap's *cause*: what hindered its reading when it was time.
 //!
 //! # Modules
 //! In the order in which they are best read. A module's front door says what it is for and what it never does.
@@ -53,6 +56,8 @@ pub mod event;
 pub mod record;
 
 pub mod commit;
+
+pub mod control;
 
 pub mod sink;
 

@@ -17,6 +17,7 @@ pub mod cut;
 pub mod due;
 pub mod read;
 mod reads;
+mod settings;
 pub mod sightings;
 pub mod verify;
 mod windows;
@@ -35,6 +36,7 @@ pub use due::Ages;
 use read::{PageEnd, Read, Reading, Standing};
 pub use reads::Asked;
 use reads::{Reads, Window};
+pub use settings::Settings;
 use verify::Verify;
 pub use windows::Ticket;
 
@@ -42,8 +44,6 @@ pub use windows::Ticket;
 const SETTLING: Duration = Duration::from_secs(2);
 /// How far a live poll reaches back behind the edge, at most and at least.
 pub const OVERLAP: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(60);
-/// How far behind the edge may lie and still be polled from.
-const LAGGING: Duration = Duration::from_secs(300);
 /// Events later than this after the server's time are future-dated.
 const FUTURE: Duration = Duration::from_secs(120);
 /// How often the time behind [`FUTURE`] is read where it is crowded.
@@ -58,21 +58,6 @@ const LOOK: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(3_600);
 /// An edge this far in the future was never read up to.
 const IMPOSSIBLE: Duration = Duration::from_secs(900);
-
-/// What the operator chose.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Time from the beginning of one live poll to the next.
-    pub interval: Duration,
-    /// Events asked for at once, 1 to 10,000.
-    pub page_size: u32,
-    /// Windows of gaps that are read at a time, at least one.
-    pub windows: usize,
-    /// When what was read is compared with the API again.
-    pub ages: Ages,
-    /// How long the API keeps events; learned where none is given.
-    pub retention: Option<Duration>,
-}
 
 /// What became of an event that a page showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +173,7 @@ impl Plan {
     /// A live poll: from the overlap on, or from a minute ago where the edge is too far behind (the time between
     /// becomes a gap).
     fn poll(&mut self, ledger: &mut Ledger, now: Time) -> Read {
-        let lagging = LAGGING.max(self.settings.interval * 3);
+        let lagging = self.settings.lagging();
         let skips = std::mem::take(&mut self.skips);
         let from = match ledger.edge() {
             Some(edge) if now.since(edge) <= lagging && !skips => edge - self.overlap,
@@ -229,7 +214,8 @@ impl Plan {
         if read.reading == Reading::Live
             && let Some(time) = time.filter(|time| *time <= now)
         {
-            ledger.reopen_silence(time, SILENCE);
+            // Of a gap within it nothing has been read.
+            ledger.reopen_silence(time, SILENCE).into_iter().for_each(|read| self.verify.reopened(read));
         }
         Taken::New(delivery)
     }

@@ -15,6 +15,7 @@ pub mod syslog;
 mod trouble;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::record::{DeadLetter, Reason, Record};
 pub use trouble::Wait;
@@ -46,6 +47,24 @@ pub trait DeadLetters: Send + Sync {
 
     /// As [`Sink::trouble`].
     fn trouble(&self) -> Option<String>;
+}
+
+/// Takes control records, which are no events.
+#[async_trait]
+pub trait ControlRecords: Send + Sync {
+    /// Returns when all are durable, or refused by name; waits for as long as the far end may heal.
+    async fn write(&self, records: &[ControlRecord]) -> Vec<Refused>;
+
+    /// As [`Sink::trouble`].
+    fn trouble(&self) -> Option<String>;
+}
+
+/// What is told beside the events: JSON without a line's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlRecord {
+    /// What it is about: the records of one keep their order.
+    pub key: String,
+    pub value: Bytes,
 }
 
 /// A record that the far end will never take.

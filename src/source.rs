@@ -23,6 +23,7 @@ pub mod page;
 pub mod query;
 mod rate;
 mod turns;
+mod usage;
 mod wire;
 
 use std::fmt;
@@ -35,6 +36,7 @@ pub use error::{Class, Error, Phase};
 pub use page::{Element, Head, Limits, Malformed, Oversized, Page};
 pub use query::{Bucket, EventQuery, IntervalQuery, IntervalUnit};
 pub use turns::Purpose;
+pub use usage::Usage;
 
 /// Called once for every request sent, when its outcome is known: the endpoint (`events`, `count`, `interval`,
 /// `organizations`) and the outcome (`ok`, [`Error::label`], or `dropped`).

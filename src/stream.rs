@@ -14,9 +14,11 @@
 //! Dropping [`Stream::run`] is a crash, which ends the commit in flight too: what was not committed is read again.
 
 mod air;
+pub mod causes;
 mod counting;
 mod fetch;
 mod gathered;
+pub mod lateness;
 pub(crate) mod query;
 mod report;
 mod server_time;
@@ -35,6 +37,7 @@ use crate::plan::{Ask, Asked, Plan, Settings};
 use crate::record::DeadLetter;
 use crate::source::{Class, Client, Error as SourceError, Purpose};
 use air::{Air, Landed};
+use causes::Causes;
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -90,7 +93,7 @@ impl Stream {
     /// A fault that no waiting heals and that would meet every other stream too. One that concerns this stream alone
     /// stops it, and it stays to say so.
     pub async fn run(self) -> Result<(), Error> {
-        let mut report = Report::new(&self.telemetry);
+        let mut report = Report::new(&self.telemetry, &self.settings.ages);
         let stream = Arc::new(self);
         let ended = stream.clone().read(&mut report).await;
         if let Err(error) = &ended
@@ -116,7 +119,7 @@ impl Stream {
             None => Ledger::begin(random_key(), now, (self.start)(now)),
         };
         ledger.move_start((self.start)(now));
-        report.opened(&ledger);
+        report.opened(&ledger, now);
         let plan = Plan::new(self.settings.clone());
         Reading::new(self, ledger, plan, report).read().await
     }
@@ -154,6 +157,7 @@ struct Reading<'r> {
     ledger: Ledger,
     plan: Plan,
     report: &'r mut Report,
+    causes: Causes,
     gathered: Gathered,
     /// One batch at most; a set, since that ends its task when dropped.
     in_flight: JoinSet<Result<Vec<DeadLetter>, commit::Error>>,
@@ -205,6 +209,7 @@ impl<'r> Reading<'r> {
             ledger,
             plan,
             report,
+            causes: Causes::default(),
             gathered: Gathered::default(),
             in_flight: JoinSet::new(),
             air: Air::default(),
@@ -284,7 +289,7 @@ impl<'r> Reading<'r> {
         self.report.undated(undated, undated);
         let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
         let now = self.now();
-        self.report.reading(&self.ledger, &self.plan, now, settled);
+        self.report.reading(&self.ledger, &self.plan, &self.causes, now, settled);
     }
 
     /// Failures in a row of what was asked last.
@@ -298,7 +303,12 @@ impl<'r> Reading<'r> {
         if self.plan.is_polling() {
             self.poll_succeeded_at = Some(clock::uptime());
         }
+        self.healed();
+    }
+
+    fn healed(&mut self) {
         self.schedule.reset();
+        self.causes.healed(self.now());
         self.report.healed();
     }
 
@@ -307,13 +317,18 @@ impl<'r> Reading<'r> {
         self.stream.client.now().unwrap_or_default()
     }
 
-    /// For what was asked last.
-    fn client(&self) -> Client {
-        self.stream.client.asking_for(match () {
+    /// Of what was asked last.
+    fn purpose(&self) -> Purpose {
+        match () {
             () if self.plan.is_polling() => Purpose::Live,
             () if self.plan.is_checking() => Purpose::Verification,
             () => Purpose::Gap,
-        })
+        }
+    }
+
+    /// For what was asked last.
+    fn client(&self) -> Client {
+        self.stream.client.asking_for(self.purpose())
     }
 
     /// A request of `sent_at`, in [`clock::uptime`], failed: says so and waits for what the error's class says.
@@ -321,6 +336,7 @@ impl<'r> Reading<'r> {
         if self.plan.is_checking() && error.class() != Class::Credential {
             return Ok(self.check_failed(&error));
         }
+        self.causes.met(&error, self.now());
         self.failing.entry(self.plan.asked()).or_default().count += 1;
         let failures = self.failures();
         // Tries have pauses of their own.
@@ -462,10 +478,10 @@ impl<'r> Reading<'r> {
 
     /// Waits for the batch in flight.
     async fn settle(&mut self) -> Result<(), Error> {
-        match self.in_flight.join_next().await {
-            Some(ended) => self.committed(ended),
-            None => Ok(()),
-        }
+        let before = self.now();
+        let Some(ended) = self.in_flight.join_next().await else { return Ok(()) };
+        self.causes.waited(before..self.now());
+        self.committed(ended)
     }
 
     fn committed(&mut self, ended: Ended) -> Result<(), Error> {

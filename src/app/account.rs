@@ -13,10 +13,10 @@ use crate::clock;
 use crate::commit::Route;
 use crate::ledger::StreamKey;
 use crate::retry::Schedule;
-use crate::source::{Class, Client, Element, Error as SourceError, EventQuery};
+use crate::source::{Class, Client, Element, Error as SourceError, EventQuery, Usage};
 use crate::stream::{self, Faults, Stream, Telemetry};
 use crate::telemetry::metrics::AccountMetrics;
-use crate::telemetry::status::{Latch, StreamStatus};
+use crate::telemetry::status::{AccountSource, AccountStatus, Latch, StreamStatus, Used};
 
 /// How far back an event is looked for that tells the key's organization.
 const LOOK_BACK: Duration = Duration::from_secs(14 * 86_400);
@@ -84,6 +84,20 @@ impl Account {
             }
         }
         shared.roster.account_resolved();
+    }
+
+    /// How much of its rate it uses, whenever that is asked.
+    pub fn usage(&self) -> AccountSource {
+        let (name, client) = (self.name.clone(), self.client.clone());
+        Arc::new(move || {
+            let Usage { over, live, gaps, verification } = client.usage();
+            AccountStatus {
+                name: name.clone(),
+                requests_per_second: client.rate(),
+                configured_requests_per_second: client.configured_rate(),
+                used: Used { over_seconds: over.as_secs(), live, gaps, verification },
+            }
+        })
     }
 
     /// The replicas share one limit by the streams that they run.
@@ -188,7 +202,9 @@ impl Seat {
         let (covered, reached) = watch::channel(None);
         shared.board.stream(shown.clone());
         shared.roster.open(key.clone(), Opened { client: account.client.clone(), status: shown, covered: reached });
-        let start = shared.start;
+        let (start, client) = (shared.start, account.client.clone());
+        let watch = shared.control.as_ref();
+        let watch = watch.map(|control| control.watch(key.clone(), Box::new(move || client.now())));
         Stream {
             key: key.clone(),
             client: account.client.clone(),
@@ -204,6 +220,7 @@ impl Seat {
                 organization,
                 status,
                 covered,
+                watch,
             },
             room: shared.room.clone(),
             idle_save: shared.idle_save,

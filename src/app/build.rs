@@ -11,14 +11,15 @@ use crate::app::{App, Error, Shared};
 use crate::cluster;
 use crate::commit::{Burial, Route};
 use crate::config::{self, Config};
+use crate::control::{self, Control, blindness};
 use crate::plan;
 use crate::record;
 use crate::server::{self, Server};
-use crate::sink::file::{FileDeadLetters, FileSink};
-use crate::sink::kafka::{self, KafkaDeadLetters, KafkaSink};
+use crate::sink::file::{FileControlRecords, FileDeadLetters, FileSink};
+use crate::sink::kafka::{self, KafkaControlRecords, KafkaDeadLetters, KafkaSink};
 use crate::sink::stdout::StdoutSink;
 use crate::sink::syslog::{self, SyslogSink};
-use crate::sink::{DeadLetters, Sink};
+use crate::sink::{ControlRecords, DeadLetters, Sink};
 use crate::source::{Base, Client, KeySource, Limits, Options};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
@@ -48,6 +49,7 @@ impl App {
         let outlets = Outlets::open(&config, &kafka)?;
         outlets.report(&board);
         let sinks = outlets.sinks.clone();
+        let control_records = outlets.control.clone();
         let tenure: Arc<dyn Tenure> = match store {
             Some(store) => permanent(store, outlets, &board),
             None => grouped(&config, &kafka, outlets, (&board, &metrics))?,
@@ -62,20 +64,24 @@ impl App {
         let idle_save = if eager { Duration::ZERO } else { IDLE_SAVE };
 
         let accounts = config.accounts.into_iter().map(|account| open_account(account, &config.poll, &metrics));
+        let accounts = accounts.collect::<Result<Vec<Account>, Error>>()?;
+        accounts.iter().for_each(|account| board.account(account.usage()));
         let reached = kafka.filter(|_| !matches!(config.state, config::State::Kafka { .. }));
+        let settings = plan::Settings {
+            interval: config.poll.interval,
+            page_size: config.poll.page_size,
+            windows: config.poll.windows,
+            ages: plan::Ages::of(config.verify.after),
+            retention: config.verify.retention,
+        };
         Ok(App {
             tenure,
-            accounts: accounts.collect::<Result<_, Error>>()?,
+            accounts,
             shared: Arc::new(Shared {
+                control: control_records.as_ref().map(|_| control(&settings, &metrics)),
                 metrics,
                 board,
-                settings: plan::Settings {
-                    interval: config.poll.interval,
-                    page_size: config.poll.page_size,
-                    windows: config.poll.windows,
-                    ages: plan::Ages::of(config.verify.after),
-                    retention: config.verify.retention,
-                },
+                settings,
                 start: config.poll.start,
                 roster,
                 watchdog: crate::cluster::Watchdog::default(),
@@ -85,8 +91,19 @@ impl App {
             server,
             kafka: reached.into_iter().collect(),
             sinks,
+            control_records,
         })
     }
+}
+
+fn control(settings: &plan::Settings, metrics: &Metrics) -> Control {
+    Control::new(control::Options {
+        // Hosts have their own processes, and containers their own host's name.
+        replica: format!("{}/{}", host_name(), std::process::id()),
+        // Where the plan goes on at the present, it leaves a gap behind.
+        settings: blindness::Settings { threshold: settings.lagging(), overlap: plan::OVERLAP.end },
+        metrics: metrics.clone(),
+    })
 }
 
 async fn bind(config: &Config, metrics: &Metrics, board: &Board) -> Result<Server, Error> {
@@ -176,7 +193,7 @@ pub(crate) fn ledgers(config: &Config) -> Result<store::kafka::Ledgers, Error> {
 
 /// All streams are ours for as long as we live.
 fn permanent(store: SqliteStore, outlets: Outlets, board: &Board) -> Arc<dyn Tenure> {
-    let Outlets { sinks, dead_letters } = outlets;
+    let Outlets { sinks, dead_letters, .. } = outlets;
     let store: Arc<dyn Store> = Arc::new(store);
     let troubled = store.clone();
     board.trouble("state", Arc::new(move || troubled.trouble()));
@@ -289,22 +306,23 @@ pub fn syslog_settings(sink: &config::Syslog) -> syslog::Settings {
 
 /// This machine's, as far as a message can hold it; `-` is RFC 5424's for none.
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
+    let system = rustix::system::uname();
+    let name: String = system.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).take(255).collect();
     if name.is_empty() { "-".into() } else { name }
 }
 
-/// What events and dead letters go to beside a transaction.
+/// What events, dead letters and control records go to beside a transaction.
 struct Outlets {
     sinks: Vec<Arc<dyn Sink>>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
+    control: Option<Arc<dyn ControlRecords>>,
 }
 
 impl Outlets {
     fn open(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Outlets, Error> {
         let apart = config.sinks.iter().filter(|sink| !sink.is_exactly_once());
         let sinks = apart.map(|sink| open_sink(sink, config.poll.max_event_bytes)).collect::<Result<_, _>>()?;
-        Ok(Outlets { sinks, dead_letters: dead_letters(config, kafka)? })
+        Ok(Outlets { sinks, dead_letters: dead_letters(config, kafka)?, control: control_records(config, kafka)? })
     }
 
     /// So that everybody sees what they wait for.
@@ -315,6 +333,9 @@ impl Outlets {
         }
         if let Some(dead_letters) = self.dead_letters.clone() {
             board.trouble("dead letters", Arc::new(move || dead_letters.trouble()));
+        }
+        if let Some(control) = self.control.clone() {
+            board.trouble("control records", Arc::new(move || control.trouble()));
         }
     }
 }
@@ -339,6 +360,19 @@ fn dead_letters(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Opti
         }
         // The configuration lets no topic through without a Kafka sink.
         (Some(config::DeadLetter::Topic(_)), _, _) | (None, _, _) => None,
+    })
+}
+
+/// Where control records go: by a producer of their own, which no transaction holds up.
+fn control_records(config: &Config, kafka: &Option<kafka::Settings>) -> Result<Option<Arc<dyn ControlRecords>>, Error> {
+    Ok(match (&config.control, kafka) {
+        (Some(config::Control::File(path)), _) => Some(Arc::new(FileControlRecords::open(path)?)),
+        (Some(config::Control::Topic(topic)), Some(kafka)) => {
+            let settings = kafka::Settings { topic: topic.as_str().into(), ..kafka.clone() };
+            Some(Arc::new(KafkaControlRecords::new(settings)?))
+        }
+        // The configuration lets no topic through without a Kafka sink.
+        (Some(config::Control::Topic(_)), None) | (None, _) => None,
     })
 }
 

@@ -19,7 +19,7 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use super::ConfigFile;
-use crate::config::{self, Config, DeadLetter, Fault, Sink};
+use crate::config::{self, Config, Fault, Outlet, Sink};
 use crate::exit_code::ExitCode;
 
 /// Checks the configuration and everything it needs, a row each, with what to do
@@ -52,7 +52,8 @@ const JSON_HELP: &str = r#"JSON:
   }
   `name` is configuration, state, server.listen, page.listen, api, clock, key, organization,
   licence, services, rate, brokers, topic NAME, record size, syslog ADDRESS, message size, test
-  message, file PATH, standard output or dead letters; where there are several accounts, the names from api to rate end with the account's.
+  message, file PATH, standard output, dead letters or control records; where there are several accounts, the names from
+  api to rate end with the account's.
   `state` is green, yellow or red; the first is the worst of the rows'.
   `remedy` is null where nothing is to be done."#;
 
@@ -151,8 +152,10 @@ async fn online(config: &Config, test_message: bool) -> Vec<Row> {
     ];
     rows.extend(accounts.into_iter().flatten());
     rows.extend(sinks.into_iter().flatten());
-    if let Some(DeadLetter::File(path)) = &config.dead_letter {
-        rows.push(disk::file("dead letters", path));
+    for (name, outlet) in [("dead letters", &config.dead_letter), ("control records", &config.control)] {
+        if let Some(Outlet::File(path)) = outlet {
+            rows.push(disk::file(name, path));
+        }
     }
     rows
 }

@@ -13,7 +13,12 @@ use crate::store::sqlite::SqliteStore;
 /// Every stream's ledger: takes no lock, joins no group, writes nothing. What went wrong has been said.
 pub(super) async fn open(file: &ConfigFile) -> Result<BTreeMap<StreamKey, Ledger>, ExitCode> {
     let (config, _) = super::load(&file.path)?;
-    read(&config).await.map_err(|fault| {
+    of(&config).await
+}
+
+/// The same, of a configuration that was read.
+pub(super) async fn of(config: &Config) -> Result<BTreeMap<StreamKey, Ledger>, ExitCode> {
+    read(config).await.map_err(|fault| {
         eprintln!("jumpstream: {fault}");
         ExitCode::Failed
     })

@@ -8,8 +8,8 @@ use indicatif::HumanCount;
 use tokio::sync::watch;
 
 use super::ConfigFile;
-use crate::app::first_signal;
 use crate::app::replay::{Chosen, Unchosen, Wanted};
+use crate::app::{Signals, first_signal};
 use crate::clock::{self, Time};
 use crate::config::value;
 use crate::exit_code::ExitCode;
@@ -119,6 +119,7 @@ pub async fn run(args: Args) -> ExitCode {
             return error.exit_code();
         }
     };
+    let signals = Signals::listen();
     let (ends, shutdown) = watch::channel(false);
     let work = work(&args, &chosen, shutdown);
     tokio::pin!(work);
@@ -132,7 +133,7 @@ pub async fn run(args: Args) -> ExitCode {
     tokio::select! {
         code = work => code,
         () = tokio::time::sleep(DRAIN) => given_up(&format!("a sink still waits after {DRAIN:?}")),
-        () = first_signal() => given_up("ended at once"),
+        () = signals.second() => given_up("ended at once"),
     }
 }
 

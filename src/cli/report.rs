@@ -68,6 +68,7 @@ struct Stream {
     late: u64,
     missing: u64,
     gone: u64,
+    lost_seconds: u64,
     hours: Vec<Hour>,
 }
 
@@ -107,6 +108,8 @@ fn report(ledgers: &BTreeMap<StreamKey, Ledger>, day: Time) -> Report {
             .filter(|(range, _)| range.start < day + DAY && day < range.end)
             .map(|(_, mark)| (mark.missing(), if let Mark::Gone { events } = mark { *events } else { 0 }))
             .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
+        let lost = ledger.standing().parts(day..day + DAY, |mark| mark == Some(Mark::LOST));
+        let lost: Duration = lost.iter().map(|part| part.end.since(part.start)).sum();
         Stream {
             organization: key.organization.clone(),
             service: key.service.clone(),
@@ -116,6 +119,7 @@ fn report(ledgers: &BTreeMap<StreamKey, Ledger>, day: Time) -> Report {
             late: sum(|hour| hour.late),
             missing,
             gone,
+            lost_seconds: lost.as_secs(),
             hours,
         }
     });
@@ -142,6 +146,7 @@ fn standing(ledger: &Ledger, range: Range<Time>) -> &'static str {
     let any = |is: fn(Option<Mark>) -> bool| !ledger.standing().parts(wanted.clone(), is).is_empty();
     match () {
         () if any(|mark| matches!(mark, Some(Mark::Unsettled { .. } | Mark::Doubted { .. }))) => "unsettled",
+        () if any(|mark| mark == Some(Mark::LOST)) => "lost",
         () if any(|mark| matches!(mark, Some(Mark::Gone { .. }))) => "gone",
         () if any(|mark| mark.is_none()) || wanted.end < range.end => "read",
         () if any(|mark| matches!(mark, Some(Mark::Counted { .. }))) => "counted",
@@ -154,11 +159,17 @@ fn markdown(report: &Report) -> String {
     let mut text = format!("# Events of {} (UTC)\n", report.day);
     for stream in &report.streams {
         let (organization, service) = (stream.organization.escape_debug(), stream.service.escape_debug());
-        let Stream { standing, shown, delivered, late, missing, gone, .. } = stream;
+        let Stream { standing, shown, delivered, late, missing, gone, lost_seconds, .. } = stream;
+        let lost = match lost_seconds {
+            0 => String::new(),
+            seconds => {
+                format!(" Of {seconds} s what there was is lost: they were read only when the API had forgotten them.")
+            }
+        };
         let _ = write!(
             text,
             "\n## {organization}, {service}: {standing}\n\n{shown} records shown by the API, {delivered} events delivered, \
-             {late} of them late; {missing} known to be missing, {gone} no longer shown.\n\n\
+             {late} of them late; {missing} known to be missing, {gone} no longer shown.{lost}\n\n\
              | hour | standing | shown | delivered | late | digest |\n|---|---|---|---|---|---|\n"
         );
         for Hour { from, standing, shown, delivered, late, digest } in &stream.hours {

@@ -1,19 +1,23 @@
-//! `jumpstream status`: what is covered, counted and verified, by the state alone.
+//! `jumpstream status`: what is covered, counted and verified, by the state and by a running instance.
 
+mod instance;
+mod lateness;
 mod map;
+mod stream;
+mod words;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::ConfigFile;
 use crate::clock::{self, Time};
-use crate::config::value::spell_duration;
+use crate::config::Config;
 use crate::exit_code::ExitCode;
-use crate::ledger::{Ledger, Mark, StreamKey, Summary};
+use crate::telemetry::status::{self, AccountStatus};
+use instance::Page;
+use stream::{Known, Stream, Stretch};
 
 /// The version of the JSON; a change that breaks a reader raises it.
 const VERSION: u32 = 1;
@@ -21,14 +25,21 @@ const VERSION: u32 = 1;
 /// Says what has been read, counted and verified, and what is missing
 ///
 /// It reads the state, beside a running instance too, and disturbs nothing: it takes no lock, joins no group, asks nothing
-/// of the API. What it says is as new as the last commit; an idle stream's edge may be written up to 5 min late.
-/// `/status` of a running instance says what it is doing at this moment.
+/// of the API. What the state says is as new as the last commit; an idle stream's edge may be written up to 5 min late.
+/// Where an instance answers at the configuration's page.listen it adds what only that one knows: what each stream is
+/// doing at this moment, and how much of the request rate is used. With --from-instance only that instance is asked, from
+/// anywhere. docs/reference/status.md describes the JSON.
 ///
 /// It exits with 3 where events are known to exist that were not delivered, with --from and --to only of that time.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    config: ConfigFile,
+    /// The configuration, a YAML file; JUMPSTREAM_… variables override its keys
+    #[arg(long, value_name = "FILE", required_unless_present = "from_instance")]
+    config: Option<PathBuf>,
+
+    /// Ask this instance's page, such as http://10.0.0.7:9465, and read no state; --config then only has page.token
+    #[arg(long, value_name = "URL", value_parser = url, conflicts_with = "from")]
+    from_instance: Option<String>,
 
     /// Print JSON for a machine
     #[arg(long)]
@@ -51,187 +62,119 @@ struct Status {
     time: Time,
     /// What was asked about; null: everything.
     range: Option<Stretch>,
+    /// Null where none was asked.
+    instance: Option<Instance>,
     streams: Vec<Stream>,
 }
 
+/// The running instance that was asked.
 #[derive(Serialize)]
-struct Stream {
-    organization: String,
-    service: String,
-    start: Time,
-    first_run: Time,
-    edge: Option<Time>,
-    lag_seconds: Option<u64>,
-    counted_until: Option<Time>,
-    verified_until: Option<Time>,
-    missing_events: u64,
-    doubted_events: u64,
-    gone_events: u64,
-    delivered_events: u64,
-    late_events: u64,
-    gaps: Vec<Stretch>,
-    unsettled: Vec<Stretch>,
-    unprovable: Vec<Stretch>,
-    fingerprints: u64,
-    ledger_bytes: u64,
+struct Instance {
+    url: String,
+    /// Why it did not answer.
+    fault: Option<String>,
+    state: Option<String>,
+    reasons: Vec<String>,
+    accounts: Vec<AccountStatus>,
 }
 
-#[derive(Serialize)]
-struct Stretch {
-    from: Time,
-    to: Time,
-}
-
-impl From<Range<Time>> for Stretch {
-    fn from(range: Range<Time>) -> Stretch {
-        Stretch { from: range.start, to: range.end }
-    }
+fn url(text: &str) -> Result<String, String> {
+    let is_url = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    is_url.then(|| text.to_owned()).ok_or_else(|| "expected a URL such as http://127.0.0.1:9465".into())
 }
 
 /// Cancelling it leaves everything as it was.
 pub async fn run(args: Args) -> ExitCode {
-    let ledgers = match super::ledgers::open(&args.config).await {
-        Ok(ledgers) => ledgers,
+    let looked = match &args.from_instance {
+        Some(url) => of_instance(url, &args).await,
+        None => of_state(&args).await,
+    };
+    let (status, text) = match looked {
+        Ok(looked) => looked,
         Err(code) => return code,
     };
-    let now = clock::wall();
-    let range = args.from.map(|from| from..args.to.unwrap_or(now));
-    let streams: Vec<Stream> = ledgers.iter().map(|(key, ledger)| stream(key, ledger, range.as_ref(), now)).collect();
-    let missing = streams.iter().any(|stream| stream.missing_events > 0);
-    let text = if args.json {
-        let range = range.map(Stretch::from);
-        let status = Status { version: VERSION, jumpstream: env!("CARGO_PKG_VERSION"), time: now, range, streams };
-        serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
-    } else {
-        let described = streams.iter().zip(ledgers.values());
-        let all: String = described.map(|(stream, ledger)| describe(stream, ledger, range.as_ref(), now)).collect();
-        if all.is_empty() { "no stream has been seen yet\n".to_owned() } else { all + map::LEGEND }
-    };
+    let text = if args.json { serde_json::to_string_pretty(&status).unwrap_or_default() + "\n" } else { text };
     // A reader that went away (`| head`) has seen what it wanted.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let missing = status.streams.iter().any(|stream| stream.missing_events > 0);
     if missing { ExitCode::Missing } else { ExitCode::Done }
 }
 
-fn stream(key: &StreamKey, ledger: &Ledger, range: Option<&Range<Time>>, now: Time) -> Stream {
-    let Summary { counted_until, verified_until, .. } = ledger.summary();
-    let all = Time::MIN..Time::MAX;
-    let range = range.unwrap_or(&all);
-    let within = |part: Range<Time>| part.start.max(range.start)..part.end.min(range.end);
-    let parts = |wanted: fn(Mark) -> bool| -> Vec<Stretch> {
-        let parts = ledger.standing().parts(range.clone(), |mark| mark.is_some_and(wanted));
-        parts.into_iter().map(Stretch::from).collect()
+/// By one instance alone.
+async fn of_instance(url: &str, args: &Args) -> Result<(Status, String), ExitCode> {
+    let config = config(args)?;
+    let page = Page::at(url, config.as_ref().map(|config| &config.page));
+    let answer = page.ask().await.map_err(|why| {
+        eprintln!("jumpstream: {} can't be asked: {why}", page.url);
+        ExitCode::Failed
+    })?;
+    let streams: Vec<Stream> = answer.streams.iter().cloned().map(Stream::of_instance).collect();
+    let text = streams.iter().map(|stream| words::describe(stream, None, None, answer.time)).collect();
+    Ok(finish(None, Some(Instance::of(&page, Ok(&answer))), streams, text))
+}
+
+/// By the state, and by the instance that runs beside it, if any.
+async fn of_state(args: &Args) -> Result<(Status, String), ExitCode> {
+    let config = config(args)?.ok_or(ExitCode::Usage)?;
+    let ledgers = super::ledgers::of(&config).await?;
+    let page = Page::of(&config.page);
+    let answer = match &page {
+        Some(page) => Some(page.ask().await),
+        None => None,
     };
-    let touching = ledger.standing().ranges().iter().filter(|(own, _)| own.start < range.end && range.start < own.end);
-    let (mut missing, mut doubted, mut gone) = (0, 0, 0);
-    for (_, mark) in touching {
-        missing += mark.missing();
-        match mark {
-            Mark::Doubted { unseen, .. } => doubted += unseen,
-            Mark::Gone { events } => gone += events,
-            _ => {}
+    let now = clock::wall();
+    let range: Option<Range<Time>> = args.from.map(|from| from..args.to.unwrap_or(now));
+    let running = |organization: &str, service: &str| {
+        let mut all = answer.iter().flatten().flat_map(|answer| &answer.streams);
+        all.find(|own| own.organization == organization && own.service == service).cloned()
+    };
+    let (mut streams, mut text) = (Vec::new(), String::new());
+    for (key, ledger) in &ledgers {
+        let running = running(&key.organization, &key.service);
+        let known = Known { retention: config.verify.retention, running };
+        let stream = Stream::of_ledger(key, ledger, range.as_ref(), now, known);
+        text += &words::describe(&stream, Some(ledger), range.as_ref(), now);
+        streams.push(stream);
+    }
+    let instance = page.iter().zip(&answer).next().map(|(page, answer)| Instance::of(page, answer.as_ref()));
+    Ok(finish(range, instance, streams, text))
+}
+
+fn config(args: &Args) -> Result<Option<Config>, ExitCode> {
+    Ok(args.config.as_deref().map(super::load).transpose()?.map(|(config, _)| config))
+}
+
+fn finish(
+    range: Option<Range<Time>>,
+    instance: Option<Instance>,
+    streams: Vec<Stream>,
+    described: String,
+) -> (Status, String) {
+    let mut text = if described.is_empty() { "no stream has been seen yet\n\n".to_owned() } else { described };
+    text += &words::instance(instance.as_ref());
+    if streams.iter().any(|stream| stream.is_mapped()) && range.is_none() {
+        text += map::LEGEND;
+    }
+    let jumpstream = env!("CARGO_PKG_VERSION");
+    let range = range.map(Stretch::from);
+    (Status { version: VERSION, jumpstream, time: clock::wall(), range, instance, streams }, text)
+}
+
+impl Instance {
+    fn of(page: &Page, answer: Result<&status::Status, &String>) -> Instance {
+        let url = page.url.clone();
+        match answer {
+            Ok(answer) => Instance {
+                url,
+                fault: None,
+                state: Some(answer.state.to_string()),
+                reasons: answer.reasons.clone(),
+                accounts: answer.accounts.clone(),
+            },
+            Err(why) => {
+                let (state, reasons, accounts) = (None, Vec::new(), Vec::new());
+                Instance { url, fault: Some(why.clone()), state, reasons, accounts }
+            }
         }
     }
-    let hours = ledger.hours().iter().filter(|(hour, _)| {
-        let begins = Time::from_secs(hour.saturating_mul(3_600));
-        begins < range.end && range.start < begins + Duration::from_secs(3_600)
-    });
-    let totals = hours.fold((0, 0), |(events, late), (_, total)| (events + total.events, late + total.late));
-    let gaps = ledger.gaps().into_iter().map(within).filter(|gap| gap.start < gap.end);
-    Stream {
-        organization: key.organization.clone(),
-        service: key.service.clone(),
-        start: ledger.start(),
-        first_run: ledger.first_run(),
-        edge: ledger.edge(),
-        lag_seconds: ledger.edge().map(|edge| now.since(edge).as_secs()),
-        counted_until,
-        verified_until,
-        missing_events: missing,
-        doubted_events: doubted,
-        gone_events: gone,
-        delivered_events: totals.0,
-        late_events: totals.1,
-        gaps: gaps.map(Stretch::from).collect(),
-        unsettled: parts(|mark| matches!(mark, Mark::Unsettled { .. })),
-        unprovable: parts(|mark| mark == Mark::Unprovable),
-        fingerprints: ledger.fingerprints() as u64,
-        ledger_bytes: ledger.fingerprints() as u64 * 8,
-    }
-}
-
-fn describe(stream: &Stream, ledger: &Ledger, range: Option<&Range<Time>>, now: Time) -> String {
-    let mut text = String::new();
-    let shown = |time: Option<Time>| time.map_or("not yet".to_owned(), |time| second(time).to_string());
-    let lag = stream.lag_seconds.map_or("nothing read yet".to_owned(), |lag| spell(Duration::from_secs(lag)));
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<10} {value}");
-    };
-    line("wanted", format!("since {}", second(stream.start)));
-    line("edge", format!("{}, {lag} ago", shown(stream.edge)));
-    line("counted", format!("until {}", shown(stream.counted_until)));
-    line("verified", format!("until {}", shown(stream.verified_until)));
-    line("events", format!("{} delivered, {} of them late", stream.delivered_events, stream.late_events));
-    line("missing", missing(stream));
-    for gap in stream.gaps.iter().take(5) {
-        line("gap", format!("{} to {}", second(gap.from), second(gap.to)));
-    }
-    if stream.gaps.len() > 5 {
-        line("", format!("and {} more gaps", stream.gaps.len() - 5));
-    }
-    for unsettled in stream.unsettled.iter().take(5) {
-        line("unsettled", format!("{} to {}", second(unsettled.from), second(unsettled.to)));
-    }
-    match range {
-        Some(range) => line("answer", answer(stream, ledger, range)),
-        None => map::rows(ledger, now).into_iter().for_each(|(name, row)| line(name, row)),
-    }
-    format!("{}/{}\n{text}\n", stream.organization.escape_debug(), stream.service.escape_debug())
-}
-
-fn missing(stream: &Stream) -> String {
-    match (stream.missing_events, stream.doubted_events, stream.gone_events) {
-        (0, 0, 0) => "nothing is known to be".to_owned(),
-        (missing, doubted, gone) => {
-            let of = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
-            let all = [
-                of(missing, "counted by the API and never shown"),
-                of(doubted, "delivered and not shown again, to be asked for once more"),
-                of(gone, "delivered and not shown any more"),
-            ];
-            all.into_iter().flatten().collect::<Vec<_>>().join("; ")
-        }
-    }
-}
-
-/// Was anything missing then?
-fn answer(stream: &Stream, ledger: &Ledger, range: &Range<Time>) -> String {
-    let wanted = range.start.max(ledger.start())..range.end.min(ledger.edge().unwrap_or(ledger.start()));
-    let all =
-        |holds: fn(Mark) -> bool| ledger.standing().parts(wanted.clone(), |mark| !mark.is_some_and(holds)).is_empty();
-    match () {
-        () if wanted.start >= wanted.end => "none of it is wanted, or has been read yet".to_owned(),
-        () if stream.missing_events > 0 => "yes: the API counts more than it shows".to_owned(),
-        () if !stream.gaps.is_empty() => "not known: some of it has not been read yet".to_owned(),
-        () if all(|mark| mark == Mark::Verified) => "no: all of it is verified".to_owned(),
-        () if all(|mark| mark.is_final()) => "no, as far as the API could still tell; see unprovable".to_owned(),
-        () if all(|mark| !matches!(mark, Mark::Unsettled { .. })) => {
-            "no: all of it was counted; what becomes visible later is found at the ages that are left".to_owned()
-        }
-        () => "nothing is known to be; not all of it has been counted yet".to_owned(),
-    }
-}
-
-fn second(time: Time) -> Time {
-    time.floor(Duration::from_secs(1))
-}
-
-fn spell(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let unit = match seconds {
-        0..120 => 1,
-        120..7_200 => 60,
-        _ => 3_600,
-    };
-    let coarse = seconds / unit * unit;
-    spell_duration(Duration::from_secs(coarse))
 }

@@ -24,6 +24,10 @@ pub enum Mark {
 }
 
 impl Mark {
+    /// First read when the API had forgotten it, as far as is known, and then it showed nothing: what it held is lost, and
+    /// nobody can say how much that was. Stored as [`Mark::Gone`] without a number, which nothing else is.
+    pub const LOST: Mark = Mark::Gone { events: 0 };
+
     /// Whether nothing is asked about it ever again, so that its fingerprints are not needed.
     pub fn is_final(&self) -> bool {
         matches!(self, Mark::Verified | Mark::Gone { .. } | Mark::Unprovable)

@@ -160,11 +160,6 @@ impl Cuts {
         true
     }
 
-    /// Puts a window back, to be the next.
-    pub fn put_back(&mut self, window: Range<Time>, events: Option<u64>) {
-        self.parts.push(Cut { range: window, events, finer: None });
-    }
-
     /// The events counted in the window that was taken last.
     pub fn taken(&self) -> Option<u64> {
         self.taken

@@ -13,14 +13,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::ledger::{Ledger, Mark, Minute, instant, minute_of};
+use crate::ledger::{Coverage, Ledger, Mark, Minute, instant, minute_of};
 use crate::plan::boundary::Boundary;
 use crate::plan::due::Ages;
 use crate::plan::read::Reading;
 use crate::plan::sightings::Shown;
 
-/// The API keeps events at least so long (insights-api §1.11), until it shows older ones.
-pub const RETENTION: Duration = Duration::from_secs(15 * 86_400);
 /// What was not shown at the last age is read so often in all, each time this much later.
 const TRIES: u8 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(86_400);
@@ -86,6 +84,8 @@ pub struct Verify {
     failures: u32,
     /// [`Ledger::oldest_shown`] when unprovable time was last looked through.
     looked_through: Duration,
+    /// Silence that is read again and has not been yet.
+    reopened: Coverage,
 }
 
 impl Verify {
@@ -101,6 +101,7 @@ impl Verify {
             resting_until: Time::MIN,
             failures: 0,
             looked_through: Duration::ZERO,
+            reopened: Coverage::default(),
         }
     }
 
@@ -114,7 +115,7 @@ impl Verify {
 
     /// How far back the API can be asked, as far as is known.
     pub fn retention(&self, ledger: &Ledger) -> Duration {
-        self.retention.unwrap_or_else(|| RETENTION.max(ledger.oldest_shown()))
+        ledger.retention(self.retention)
     }
 
     /// What is asked next; none where nothing is due or a failure is rested from.
@@ -178,7 +179,8 @@ impl Verify {
         let horizon = now - self.retention(ledger);
         if self.looked_through != ledger.oldest_shown() {
             self.looked_through = ledger.oldest_shown();
-            let again = ledger.standing().parts(horizon..Time::MAX, |mark| mark == Some(Mark::Unprovable));
+            let untold = |mark: Option<Mark>| mark == Some(Mark::Unprovable) || mark == Some(Mark::LOST);
+            let again = ledger.standing().parts(horizon..Time::MAX, untold);
             again.into_iter().for_each(|range| ledger.look_again(range));
         }
         let limit = minute_of(horizon.min(now - last));
@@ -191,12 +193,34 @@ impl Verify {
 
     /// A gap's window was read to its end and showed so many records: where it is older than the last age, no later look
     /// would come, so it is counted at once. Minutes that were read in part come when they are whole.
-    pub fn window_read(&mut self, ledger: &Ledger, range: Range<Time>, shown: u64, now: Time) {
+    pub fn window_read(&mut self, ledger: &mut Ledger, range: Range<Time>, shown: u64, now: Time) {
+        self.mark_lost(ledger, &range, now);
         let whole = range.start == range.start.floor(MINUTE) || range.start == ledger.start();
         let is_old = self.ages.last().is_some_and(|last| range.end <= now - last);
         if is_old && whole && range.end == range.end.floor(MINUTE) {
             self.work.push(Piece { range, task: Task::Confirm { shown } });
         }
+    }
+
+    /// What was read only when the API had forgotten it, and held nothing then, is lost: marked with the read's own commit,
+    /// so that no crash forgets it. Where the API has never shown anything, silence says nothing.
+    fn mark_lost(&mut self, ledger: &mut Ledger, range: &Range<Time>, now: Time) {
+        // Whatever was configured: what was shown was not forgotten.
+        let retention = self.retention(ledger).max(ledger.oldest_shown());
+        let to = range.end.min(now - retention).floor(MINUTE);
+        // Up to the last event that was delivered it must have been read before, whatever the ledger still knows of that.
+        let since = ledger.to_be_had(retention).max(ledger.last_event_before(to));
+        let mut lost = Coverage::of([range.start.max(since).ceil(MINUTE)..to]);
+        self.reopened.ranges().iter().for_each(|silence| lost.remove(silence.clone()));
+        self.reopened.remove(range.clone());
+        if ledger.has_shown_any() {
+            lost.ranges().iter().for_each(|part| ledger.mark(part.clone(), Mark::LOST));
+        }
+    }
+
+    /// It had been read, and is read again.
+    pub fn reopened(&mut self, silence: Range<Time>) {
+        self.reopened.add(silence);
     }
 
     /// The answer to [`Step::Count`].
@@ -207,7 +231,7 @@ impl Verify {
             Task::Probe => self.boundary.probed(counted),
             Task::Confirm { shown } if shown == counted => match counted {
                 0 => self.empty(ledger, range, 0, now),
-                _ => ledger.mark(range, Mark::Verified),
+                _ => conclude(ledger, range, Mark::Verified),
             },
             Task::Witness { from, to, .. } if counted > 0 => ledger.mark(from..to, Mark::Verified),
             Task::Witness { from, to, tries } if tries + 1 >= TRIES => ledger.mark(from..to, Mark::Unprovable),
@@ -235,7 +259,7 @@ impl Verify {
                 let task = Task::Witness { from: range.start, to: range.end, tries };
                 self.work.push(Piece { range: hour, task });
             }
-            None => ledger.mark(range, Mark::Unprovable),
+            None => conclude(ledger, range, Mark::Unprovable),
         }
     }
 
@@ -325,7 +349,7 @@ impl Verify {
                     events if tries >= TRIES => Mark::Gone { events },
                     unseen => Mark::Doubted { tries, unseen, again: now + TRY_AGAIN },
                 };
-                ledger.mark(range, mark);
+                conclude(ledger, range, mark);
             }
             _ => {}
         }
@@ -402,6 +426,18 @@ impl Verify {
 /// So many events are counted and not shown.
 fn settle(ledger: &mut Ledger, range: Range<Time>, age: Duration, missing: u64) {
     ledger.mark(range, if missing == 0 { Mark::Counted { age } } else { Mark::Unsettled { age, missing } });
+}
+
+/// Marks all of `range` that is not lost; what is lost stays so, but where something of it was shown after all.
+fn conclude(ledger: &mut Ledger, range: Range<Time>, mark: Mark) {
+    for part in ledger.standing().parts(range.clone(), |own| own != Some(Mark::LOST)) {
+        ledger.mark(part, mark);
+    }
+    for part in ledger.standing().parts(range, |own| own == Some(Mark::LOST)) {
+        if ledger.shown(minutes(&part)) > 0 {
+            ledger.mark(part, mark);
+        }
+    }
 }
 
 /// The minutes that `range` lies in.

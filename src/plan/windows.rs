@@ -129,10 +129,12 @@ impl Plan {
         self.verify.window_read(ledger, range, shown.records, now);
     }
 
-    /// The window can't go on with its cursor: it is begun anew.
+    /// The window can't go on with its cursor: it is begun anew, and keeps its number, since its failures go on counting.
     pub(super) fn begin_window_again(&mut self, now: Time) {
-        let Some(window) = self.reads.take_window(self.asked) else { return };
-        self.cuts.put_back(window.read.range(now), window.events);
+        if let Some(read) = self.reads.of_mut(self.asked) {
+            let range = read.range(now);
+            *read = Read::new(Reading::Window, range.start, Some(range.end));
+        }
     }
 
     /// How many events are expected of what is cut so far; none where nothing was counted.

@@ -1,4 +1,4 @@
-//! Events and dead letters in files: one JSON object a line, durable when acknowledged.
+//! Events, dead letters and control records in files: one JSON object a line, durable when acknowledged.
 //!
 //! # Invariants
 //! A line is whole or is not there: what a crash or a full disk cut is cut off before the next line is written.
@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 use crate::record::{DeadLetter, Reason, Record, line};
 use crate::retry::Schedule;
 use crate::sink::trouble::{Trouble, Wait};
-use crate::sink::{DeadLetters, Error, Refused, Sink};
+use crate::sink::{ControlRecord, ControlRecords, DeadLetters, Error, Refused, Sink};
 use lines::Lines;
 
 /// Appends one event a line.
@@ -33,6 +33,9 @@ pub struct FileSink(Appender);
 /// Appends one dead letter a line: `reason`, `explanation`, `size`, `headers` and the `event`;
 /// of an event that was cut, its `head` as text; of something malformed, all of it as `text`.
 pub struct FileDeadLetters(Appender);
+
+/// Appends one control record a line.
+pub struct FileControlRecords(Appender);
 
 impl FileSink {
     /// Opens the file, which is created with mode 0600 where it is missing, and cuts off a torn last line.
@@ -46,6 +49,13 @@ impl FileDeadLetters {
     /// As [`FileSink::open`].
     pub fn open(path: &Path) -> Result<FileDeadLetters, Error> {
         Appender::open(path).map(FileDeadLetters)
+    }
+}
+
+impl FileControlRecords {
+    /// As [`FileSink::open`].
+    pub fn open(path: &Path) -> Result<FileControlRecords, Error> {
+        Appender::open(path).map(FileControlRecords)
     }
 }
 
@@ -71,6 +81,18 @@ impl DeadLetters for FileDeadLetters {
         let line = |letter| serde_json::to_vec(&Letter(letter)).expect("strings, a number and JSON are JSON").into();
         self.0.append(letters.iter().map(line).collect()).await;
         Ok(())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble.text()
+    }
+}
+
+#[async_trait]
+impl ControlRecords for FileControlRecords {
+    async fn write(&self, records: &[ControlRecord]) -> Vec<Refused> {
+        self.0.append(records.iter().map(|record| record.value.clone()).collect()).await;
+        Vec::new()
     }
 
     fn trouble(&self) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Events and dead letters in Kafka, at least once ([`KafkaSink`]) or in transactions ([`Transactions`]): nothing is
+//! Events, dead letters and control records in Kafka, at least once ([`KafkaSink`]) or in transactions ([`Transactions`]): nothing is
 //! done before the brokers have it.
 //!
 //! # Invariants
@@ -33,7 +33,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::record::destination::Destination;
 use crate::record::{DeadLetter, Instants, Key, Record};
-use crate::sink::{DeadLetters, Error, Refused, Sink};
+use crate::sink::{ControlRecord, ControlRecords, DeadLetters, Error, Refused, Sink};
 pub use config::TRANSACTION_TIMEOUT;
 pub use inspect::{Inspection, Topic, inspect};
 pub use line::Outgoing;
@@ -196,6 +196,9 @@ pub struct KafkaSink(Publisher);
 /// Publishes dead letters to a topic.
 pub struct KafkaDeadLetters(Publisher);
 
+/// Publishes control records to a topic.
+pub struct KafkaControlRecords(Publisher);
+
 impl KafkaSink {
     /// Checks the settings; no broker is asked before the first delivery.
     pub fn new(settings: Settings) -> Result<KafkaSink, Error> {
@@ -207,6 +210,13 @@ impl KafkaDeadLetters {
     /// As [`KafkaSink::new`]; the letters have no key.
     pub fn new(settings: Settings) -> Result<KafkaDeadLetters, Error> {
         Publisher::new(settings).map(KafkaDeadLetters)
+    }
+}
+
+impl KafkaControlRecords {
+    /// As [`KafkaSink::new`]; the records have keys of their own.
+    pub fn new(settings: Settings) -> Result<KafkaControlRecords, Error> {
+        Publisher::new(settings).map(KafkaControlRecords)
     }
 }
 
@@ -244,6 +254,23 @@ impl DeadLetters for KafkaDeadLetters {
                 explanation,
             }),
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+}
+
+#[async_trait]
+impl ControlRecords for KafkaControlRecords {
+    async fn write(&self, records: &[ControlRecord]) -> Vec<Refused> {
+        // Always one topic.
+        let topic = self.0.settings().topic.known().unwrap_or_default();
+        let message = |index: usize| {
+            let ControlRecord { key, value } = &records[index];
+            Outgoing::to(topic, Some(key.as_bytes()), Some(value))
+        };
+        self.0.publish(records.len(), message).await
     }
 
     fn trouble(&self) -> Option<String> {

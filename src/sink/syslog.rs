@@ -453,7 +453,7 @@ impl Link {
         if address.transport.is_relp() {
             return Ok(Link::Relp(relp::open(wire, window, address, tls, deadlines).await?));
         }
-        Ok(Link::Stream(handed_over::Connection::new(wire)))
+        Ok(Link::Stream(handed_over::Connection::new(wire, address)))
     }
 
     async fn close(self, within: Duration) {

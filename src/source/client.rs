@@ -16,6 +16,7 @@ use super::credentials::{Credential, Key};
 use super::error::quote;
 use super::rate::Rate;
 use super::turns::Purpose;
+use super::usage::Usage;
 use super::wire::{cause, host, http, is_tls, join, read, url};
 use super::{Bucket, Error, EventQuery, Head, IntervalQuery, Observer, Options, Page, Phase};
 use crate::clock::{self, Sample, ServerClock, Time};
@@ -276,6 +277,16 @@ impl Client {
     /// a 429.
     pub fn rate(&self) -> f64 {
         self.0.rate.current()
+    }
+
+    /// The same without what a 429 took of it.
+    pub fn configured_rate(&self) -> f64 {
+        self.0.rate.configured()
+    }
+
+    /// How much of it was used lately, and for what.
+    pub fn usage(&self) -> Usage {
+        self.0.rate.usage()
     }
 
     async fn organizations_from(&self, skip: usize) -> Result<(Vec<Organization>, Option<u64>), Error> {

@@ -8,6 +8,7 @@ use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::turns::{Purpose, Turns};
+use super::usage::{Counts, Usage};
 use crate::clock;
 
 /// Requests of this much time may go out at once.
@@ -38,6 +39,7 @@ struct State {
     changed: Duration,
     /// No request before this uptime: the API's `Retry-After` holds for the whole account.
     paused_until: Duration,
+    sent: Counts,
 }
 
 impl Rate {
@@ -50,6 +52,7 @@ impl Rate {
             current: configured,
             changed: clock::uptime(),
             paused_until: Duration::ZERO,
+            sent: Counts::begin(clock::uptime()),
         };
         Rate { account: configured, turns: Turns::default(), state: Mutex::new(state) }
     }
@@ -59,6 +62,16 @@ impl Rate {
         self.state().current
     }
 
+    /// Our share of the configured rate.
+    pub(super) fn configured(&self) -> f64 {
+        self.state().configured
+    }
+
+    /// What was sent lately.
+    pub(super) fn usage(&self) -> Usage {
+        self.state().sent.usage(clock::uptime())
+    }
+
     /// Waits for our turn. Dropping it gives the turn to the next.
     pub(super) async fn turn(&self, purpose: Purpose) {
         let _turn = self.turns.turn(purpose).await;
@@ -66,6 +79,7 @@ impl Rate {
             // Our share may grow meanwhile.
             tokio::time::sleep(pause.min(LOOK)).await;
         }
+        self.state().sent.sent(purpose, clock::uptime());
     }
 
     /// None when a request may go out now, else how long to wait before asking again.

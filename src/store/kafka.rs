@@ -211,6 +211,7 @@ fn random() -> [u8; 16] {
 
 /// This process, for people who read the topic.
 fn owner_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} pid {} jumpstream {}", host.trim(), std::process::id(), env!("CARGO_PKG_VERSION"))
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host} pid {} jumpstream {}", std::process::id(), env!("CARGO_PKG_VERSION"))
 }

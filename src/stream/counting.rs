@@ -34,8 +34,7 @@ impl Reading<'_> {
     /// A count came: the API answers.
     fn counted(&mut self) {
         self.failing.remove(&self.plan.asked());
-        self.schedule.reset();
-        self.report.healed();
+        self.healed();
     }
 
     pub(super) async fn count(&mut self, events: Result<u64, SourceError>, sent_at: Duration) -> Result<Turn, Error> {

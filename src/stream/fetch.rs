@@ -133,7 +133,7 @@ impl Reading<'_> {
             Taken::Outside => {}
             Taken::Known => self.report.known(),
             Taken::New(delivery) => {
-                self.report.admitted(&event, delivery, now, !self.plan.is_polling());
+                self.report.admitted(&event, delivery, now, self.purpose());
                 self.gathered.push(raw::format(event, delivery, now, &self.organization));
             }
         }

@@ -1,17 +1,22 @@
 //! What a stream tells the outside: metrics, its status, and one line where its state changes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::clock::{self, Time};
+use crate::control::Watch;
+use crate::control::blindness::{Losses, Reach, Reason};
 use crate::event::Event;
 use crate::ledger::{Ledger, Summary};
-use crate::plan::{Aside, Plan};
+use crate::plan::{Ages, Aside, Plan};
 use crate::record::{DeadLetter, Delivery, Record};
-use crate::source::{Class, Error as SourceError};
+use crate::source::{Class, Error as SourceError, Phase, Purpose};
+use crate::stream::causes::Causes;
+use crate::stream::lateness::Tally;
 use crate::telemetry::metrics::{self, AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
 use crate::telemetry::status::{Compared, Gap, LedgerSize, State, StreamStatus};
 
@@ -26,6 +31,8 @@ pub struct Telemetry {
     pub status: watch::Sender<StreamStatus>,
     /// Up to where everything since the start is covered and committed; none while there are gaps.
     pub covered: watch::Sender<Option<Time>>,
+    /// None where no control records are wanted.
+    pub watch: Option<Watch>,
 }
 
 /// The faults that an account's streams meet at this moment: one that they share is one line of the log.
@@ -59,6 +66,8 @@ pub(super) struct Milestone {
     edge: Option<Time>,
     covered: Option<Time>,
     gap_events: u64,
+    reach: Option<Reach>,
+    lost: Vec<Range<Time>>,
 }
 
 /// One stream's reporting.
@@ -73,6 +82,7 @@ pub(super) struct Report {
     gauges: StreamMetrics,
     sender: watch::Sender<StreamStatus>,
     covered: watch::Sender<Option<Time>>,
+    watch: Option<Watch>,
     status: StreamStatus,
     read: u64,
     known: u64,
@@ -82,6 +92,10 @@ pub(super) struct Report {
     gaps_since: Option<Duration>,
     /// Our wall clock stands in for the API's.
     undated: bool,
+    lateness: Tally,
+    /// [`clock::uptime`] of the beginning.
+    begun: Duration,
+    losses: Losses,
 }
 
 const UNDATED: &str = "the API's answers carry no usable Date: this machine's clock counts instead, less a minute; see that no proxy drops or garbles that header, and that this clock is right";
@@ -100,8 +114,23 @@ fn told(aside: Aside) -> &'static str {
     }
 }
 
+/// An error as control records say it.
+fn reason(error: &SourceError) -> Reason {
+    match error {
+        SourceError::Unauthorized { .. } | SourceError::Credential(_) | SourceError::Forbidden { .. } => {
+            Reason::KeyRefused
+        }
+        SourceError::Unlicensed { .. } => Reason::Unlicensed,
+        SourceError::RateLimited { .. } => Reason::Throttled,
+        SourceError::Unreachable { .. }
+        | SourceError::Tls { .. }
+        | SourceError::Timeout { phase: Phase::Connect | Phase::Answer, .. } => Reason::ApiUnreachable,
+        _ => Reason::ApiFailing,
+    }
+}
+
 impl Report {
-    pub fn new(telemetry: &Telemetry) -> Report {
+    pub fn new(telemetry: &Telemetry, ages: &Ages) -> Report {
         Report {
             metrics: telemetry.metrics.clone(),
             account: telemetry.account.clone(),
@@ -112,17 +141,25 @@ impl Report {
             gauges: telemetry.organization.stream(),
             sender: telemetry.status.clone(),
             covered: telemetry.covered.clone(),
+            watch: telemetry.watch.clone(),
             status: telemetry.status.borrow().clone(),
             read: 0,
             known: 0,
             of_gaps: 0,
             gaps_since: None,
             undated: false,
+            lateness: Tally::begin(ages, clock::wall()),
+            begun: clock::uptime(),
+            losses: Losses::default(),
         }
     }
 
-    pub fn opened(&mut self, ledger: &Ledger) {
+    pub fn opened(&mut self, ledger: &Ledger, now: Time) {
+        self.losses = Losses::of(ledger);
+        self.watch.iter().for_each(|watch| watch.opened(ledger, now));
         self.status.start = Some(ledger.start());
+        // What an earlier process lost, it said.
+        self.status.compared.lost_seconds = ledger.summary().lost.as_secs();
         tracing::info!(
             organization = self.status.organization, service = self.status.service,
             start = %ledger.start(), edge = ledger.edge().map(tracing::field::display),
@@ -139,10 +176,18 @@ impl Report {
         self.known += 1;
     }
 
-    pub fn admitted(&mut self, event: &Event, delivery: Delivery, now: Time, of_gap: bool) {
-        self.of_gaps += u64::from(of_gap);
-        if let (Some(time), Delivery::Live | Delivery::Late) = (event.time(), delivery) {
-            self.metrics.lateness(event.service(), now.since(time));
+    /// Of a read for `purpose`.
+    pub fn admitted(&mut self, event: &Event, delivery: Delivery, now: Time, purpose: Purpose) {
+        self.of_gaps += u64::from(purpose != Purpose::Live);
+        let (Some(time), Delivery::Live | Delivery::Late) = (event.time(), delivery) else { return };
+        let late = now.since(time);
+        self.metrics.lateness(event.service(), late);
+        match (purpose, delivery) {
+            (Purpose::Live, Delivery::Live) => self.lateness.live(),
+            (Purpose::Live, _) => self.lateness.within_overlap(),
+            (Purpose::Verification, _) => self.lateness.beyond_overlap(late),
+            // So late were we, not the event.
+            (Purpose::Gap, _) => {}
         }
     }
 
@@ -160,7 +205,10 @@ impl Report {
         }
         let gap_events = std::mem::take(&mut self.of_gaps);
         let covered = ledger.edge().filter(|_| ledger.gaps().is_empty() && settled);
-        Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events }
+        self.watch.iter().for_each(Watch::committing);
+        let reach = self.watch.as_ref().map(|_| Reach::of(ledger));
+        let lost = self.losses.news(ledger);
+        Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events, reach, lost }
     }
 
     pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter], now: Time) {
@@ -190,16 +238,21 @@ impl Report {
             self.gauges.saw(newest);
         }
         self.edge(milestone.edge, milestone.covered, now);
+        if let (Some(watch), Some(reach)) = (&self.watch, milestone.reach) {
+            watch.lost(&milestone.lost);
+            watch.reached(reach, now);
+        }
         self.publish();
     }
 
     /// What is known of the reading itself. `settled`: nothing that was admitted waits to be committed, so that the
     /// edge in memory is as good as the stored one.
-    pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, now: Time, settled: bool) {
+    pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, causes: &Causes, now: Time, settled: bool) {
         if settled {
             let caught_up = ledger.gaps().is_empty() && plan.has_settled(ledger, now);
             let covered = self.covered.borrow().and(ledger.edge()).filter(|_| caught_up);
             self.edge(ledger.edge(), covered, now);
+            self.watch.iter().for_each(|watch| watch.reached(Reach::of(ledger), now));
         }
         let gaps = ledger.gaps();
         let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
@@ -213,11 +266,14 @@ impl Report {
         self.status.set_gaps(gaps.iter().map(|gap| Gap {
             from: gap.start,
             to: gap.end,
-            reason: plan.aside(gap).map_or("unread", Aside::as_str),
+            reason: plan.aside(gap).map_or("unread", Aside::as_str).into(),
+            cause: causes.of(gap, ledger.first_run()),
         }));
         self.status.overlap_seconds = plan.overlap().as_secs_f64();
         self.status.ledger =
             LedgerSize { fingerprints: ledger.fingerprints() as u64, bytes: ledger.fingerprints() as u64 * 8 };
+        let watched = clock::uptime().saturating_sub(self.begun);
+        self.status.lateness = Some(self.lateness.lateness(watched, plan.retention(ledger)));
         self.compared(ledger, plan, now);
         self.pace(&gaps, plan);
         self.gauges.set_gap(missing);
@@ -227,10 +283,12 @@ impl Report {
 
     /// How far what was read has been compared with the API, and how long what was not read is still to be had.
     fn compared(&mut self, ledger: &Ledger, plan: &Plan, now: Time) {
-        let Summary { counted_until, verified_until, missing, gone, doubted, unsettled, unprovable } = ledger.summary();
+        let Summary { counted_until, verified_until, missing, gone, doubted, unsettled, unprovable, lost } =
+            ledger.summary();
         let retention = plan.retention(ledger);
-        let unread = ledger.gaps().first().map_or(ledger.edge(), |gap| Some(gap.start)).unwrap_or(now);
-        let retention_left = retention.saturating_sub(now.since(unread));
+        let retention_left = ledger.retention_left(retention, now);
+        let past = ledger.past_retention(retention, now).iter().map(|part| part.end.since(part.start)).sum();
+        self.tell_loss(past, lost, retention);
         self.status.compared = Compared {
             counted_until,
             verified_until,
@@ -241,8 +299,35 @@ impl Report {
             unprovable_seconds: unprovable.as_secs(),
             retention_seconds: retention.as_secs(),
             retention_left_seconds: retention_left.as_secs(),
+            past_retention_seconds: past.as_secs(),
+            lost_seconds: lost.as_secs(),
         };
-        self.gauges.set_compared(metrics::Compared { counted_until, verified_until, missing, retention_left });
+        self.gauges.set_compared(metrics::Compared { counted_until, verified_until, missing, retention_left, lost });
+    }
+
+    /// Once when time that was not read begins to be older than the API keeps, and once for all that is lost by it.
+    fn tell_loss(&self, past: Duration, lost: Duration, retention: Duration) {
+        let (organization, service) = (&self.status.organization, &self.status.service);
+        let (past_seconds, lost_seconds, kept_days) = (past.as_secs(), lost.as_secs(), retention.as_secs() / 86_400);
+        let told = &self.status.compared;
+        if past_seconds > 0 && told.past_retention_seconds == 0 {
+            tracing::error!(
+                organization,
+                service,
+                past_seconds,
+                kept_days,
+                "time that has not been read is older than the API is known to keep; it may have forgotten it"
+            );
+        }
+        if lost_seconds > told.lost_seconds {
+            tracing::error!(
+                organization,
+                service,
+                lost_seconds,
+                kept_days,
+                "time was read only when the API had forgotten it, as far as is known; what it held is lost, see jumpstream status"
+            );
+        }
     }
 
     /// Events a second and what is left, over the gaps read in one go.
@@ -285,6 +370,7 @@ impl Report {
             Class::Retry { .. } | Class::FutureStart => State::Waiting,
             Class::Credential | Class::Refused => State::Blocked,
         };
+        self.note(Some(reason(error)));
         let of_organization = matches!(
             error,
             SourceError::Forbidden { .. } | SourceError::Unlicensed { .. } | SourceError::BadRequest { .. }
@@ -294,12 +380,14 @@ impl Report {
 
     /// The key has changed and sees other organizations than this stream's.
     pub fn foreign_key(&mut self) {
+        self.note(Some(Reason::KeyRefused));
         let reason = "the key belongs to another organization than this stream's ledger; give back a key of this one, or set organizations".to_owned();
         self.state(State::Blocked, Some(reason));
     }
 
     /// A page has brought no whole event for at least so long.
     pub fn stalled(&mut self, silence: Duration) {
+        self.note(Some(Reason::ApiFailing));
         let reason =
             format!("a page has brought no whole event for over {silence:?}; look at the network and any proxy");
         self.state(State::Waiting, Some(reason));
@@ -328,6 +416,7 @@ impl Report {
     /// A request succeeded.
     pub fn healed(&mut self) {
         self.account.set_credential_valid(true);
+        self.note(None);
         if matches!(self.status.state, State::Waiting | State::Blocked) {
             self.state(State::Reading, None);
         }
@@ -335,7 +424,13 @@ impl Report {
 
     pub fn ended(&mut self, ended: &Result<(), super::Error>) {
         let reason = ended.as_ref().err().map(|error| format!("stopped: {error}"));
+        self.note(ended.as_ref().err().map(|_| Reason::Stopped));
         self.state(State::Stopped, reason);
+    }
+
+    /// What would make the stream blind.
+    fn note(&self, trouble: Option<Reason>) {
+        self.watch.iter().for_each(|watch| watch.trouble(trouble));
     }
 
     fn state(&mut self, state: State, reason: Option<String>) {

@@ -68,6 +68,7 @@ struct Inner {
     duplicates: IntCounterVec,
     delivered: IntCounterVec,
     dead_letters: IntCounterVec,
+    control_dropped: IntCounterVec,
     credential_valid: GaugeVec,
     partitions_owned: GaugeVec,
     streams_owned: GaugeVec,
@@ -101,6 +102,7 @@ impl Metrics {
             duplicates: table::DUPLICATES.counter(&registry),
             delivered: table::DELIVERED.counter(&registry),
             dead_letters: table::DEAD_LETTERS.counter(&registry),
+            control_dropped: table::CONTROL_DROPPED.counter(&registry),
             credential_valid: table::CREDENTIAL_VALID.gauge(&registry),
             partitions_owned: table::PARTITIONS_OWNED.gauge(&registry),
             streams_owned: table::STREAMS_OWNED.gauge(&registry),
@@ -137,6 +139,11 @@ impl Metrics {
     pub fn set_streams_owned(&self, streams: usize) {
         let no_labels: &[&str] = &[];
         self.0.streams_owned.with_label_values(no_labels).set(streams as f64);
+    }
+
+    /// A control record of that type was given up.
+    pub fn control_dropped(&self, kind: &'static str) {
+        self.0.control_dropped.with_label_values(&[kind]).inc();
     }
 
     /// How long after its own timestamp a live or late event was admitted.

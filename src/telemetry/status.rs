@@ -4,15 +4,21 @@
 //! Reads what the parts publish and asks nothing of them that could wait. Only a part that has not started makes the
 //! process not ready: everything later is `degraded`, because no other replica would fare better.
 
+mod gap;
+mod lateness;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::clock::{self, Time};
 use crate::telemetry::quote;
+pub use gap::{Cause, Gap};
+pub use lateness::{Lateness, Verdict};
 
 /// The version of the JSON; a change that breaks a reader raises it.
 pub const VERSION: u32 = 1;
@@ -22,7 +28,7 @@ const GAPS: usize = 100;
 const REASONS: usize = 20;
 
 /// What a stream is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Its ledger is being read.
@@ -53,7 +59,7 @@ impl State {
 }
 
 /// A stream's figures at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamStatus {
     pub account: String,
     pub organization: String,
@@ -85,6 +91,9 @@ pub struct StreamStatus {
     /// Until the gaps are read, at the present speed.
     pub seconds_left: Option<f64>,
     pub compared: Compared,
+    /// None before anything was read.
+    #[serde(default)]
+    pub lateness: Option<Lateness>,
     pub ledger: LedgerSize,
     pub poll_interval_seconds: f64,
     pub overlap_seconds: f64,
@@ -93,17 +102,8 @@ pub struct StreamStatus {
     pub as_of: Duration,
 }
 
-/// A wanted range that has not been read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Gap {
-    pub from: Time,
-    pub to: Time,
-    /// One word: `unread`, `unpageable`, `refused`.
-    pub reason: &'static str,
-}
-
 /// Events delivered since the process started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Delivered {
     pub live: u64,
     pub late: u64,
@@ -111,7 +111,7 @@ pub struct Delivered {
 }
 
 /// How far what was read has been compared with the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Compared {
     /// Everything wanted up to here was counted at one age at least.
     pub counted_until: Option<Time>,
@@ -131,10 +131,16 @@ pub struct Compared {
     pub retention_seconds: u64,
     /// Until it forgets the oldest wanted time that has not been read.
     pub retention_left_seconds: u64,
+    /// Wanted time that has not been read and that it has forgotten, as far as is known.
+    #[serde(default)]
+    pub past_retention_seconds: u64,
+    /// Time that was read only when it had forgotten it.
+    #[serde(default)]
+    pub lost_seconds: u64,
 }
 
 /// What the ledger takes in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LedgerSize {
     pub fingerprints: u64,
     pub bytes: u64,
@@ -165,6 +171,7 @@ impl StreamStatus {
             events_per_second: 0.0,
             seconds_left: None,
             compared: Compared::default(),
+            lateness: None,
             ledger: LedgerSize::default(),
             poll_interval_seconds: 0.0,
             overlap_seconds: 0.0,
@@ -218,22 +225,25 @@ impl Readiness {
 }
 
 /// `/status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
     pub version: u32,
     /// The release.
-    pub jumpstream: &'static str,
+    pub jumpstream: Cow<'static, str>,
     pub time: Time,
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     pub reasons: Vec<String>,
     /// Null with a local state.
     pub replica: Option<Replica>,
+    /// By name.
+    #[serde(default)]
+    pub accounts: Vec<AccountStatus>,
     /// Those that run here.
     pub streams: Vec<StreamStatus>,
 }
 
 /// What this replica has of what all replicas share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// The partitions of the ledger topic that are ours.
     pub partitions: Vec<u32>,
@@ -241,6 +251,29 @@ pub struct Replica {
     pub streams: usize,
     pub of_streams: usize,
 }
+
+/// How much of its request rate an account uses, here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccountStatus {
+    pub name: String,
+    /// What may be sent at this moment: this replica's share of the configured rate, less after a 429.
+    pub requests_per_second: f64,
+    /// The same without what a 429 took of it.
+    pub configured_requests_per_second: f64,
+    pub used: Used,
+}
+
+/// Requests a second that were sent lately, by what they were for.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Used {
+    pub over_seconds: u64,
+    pub live: f64,
+    pub gaps: f64,
+    pub verification: f64,
+}
+
+/// Says what an account uses; must not block.
+pub type AccountSource = Arc<dyn Fn() -> AccountStatus + Send + Sync>;
 
 /// Says what this replica has; must not block.
 pub type ReplicaSource = Arc<dyn Fn() -> Option<Replica> + Send + Sync>;
@@ -259,6 +292,7 @@ struct Parts {
     streams: Vec<watch::Receiver<StreamStatus>>,
     troubles: Vec<(String, TroubleSource)>,
     replica: Option<ReplicaSource>,
+    accounts: Vec<AccountSource>,
 }
 
 impl Board {
@@ -290,6 +324,11 @@ impl Board {
         self.parts().replica = Some(source);
     }
 
+    /// Asks an account for what it uses whenever someone wants to know.
+    pub fn account(&self, source: AccountSource) {
+        self.parts().accounts.push(source);
+    }
+
     /// Whether this process can take work, and what is wrong otherwise.
     pub fn readiness(&self) -> Readiness {
         self.readiness_with(&self.streams())
@@ -312,14 +351,18 @@ impl Board {
     pub fn status(&self) -> Status {
         let streams = self.streams();
         let readiness = self.readiness_with(&streams);
-        let replica = self.parts().replica.clone();
+        let (replica, accounts) = {
+            let parts = self.parts();
+            (parts.replica.clone(), parts.accounts.clone())
+        };
         Status {
             version: VERSION,
-            jumpstream: env!("CARGO_PKG_VERSION"),
+            jumpstream: env!("CARGO_PKG_VERSION").into(),
             time: clock::wall(),
-            state: readiness.as_str(),
+            state: readiness.as_str().into(),
             reasons: readiness.reasons().to_vec(),
             replica: replica.and_then(|source| source()),
+            accounts: accounts.iter().map(|source| source()).collect(),
             streams,
         }
     }

@@ -245,6 +245,9 @@ async fn brokers_and_topics_that_are_missing_are_red() {
     let report = setting.look().await;
     says(&report, "record size", State::Yellow, "becomes a dead letter");
     says(&report, "dead letters", State::Green, "it can be made");
+    setting.rest.push_str("control: {file: /nowhere/control.ndjson}\n");
+    let report = setting.look().await;
+    says(&report, "control records", State::Red, "can't be written to");
     setting.sinks = sink("events", "127.0.0.1:9");
     let report = setting.look().await;
     says(&report, "brokers", State::Red, "no broker of 127.0.0.1:9 answers");

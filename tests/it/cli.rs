@@ -57,6 +57,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["emulate", "--rate", "-1"],
         &["emulate", "--replicas", "0"],
         &["status"],
+        &["status", "--from-instance", "127.0.0.1:9465"],
+        &["status", "--from-instance", "http://127.0.0.1:9", "--from", "2026-01-01"],
         &["replay", "--config", "c"],
         &["replay", "--config", "c", "--from", "2026-01-01", "--to", "2026-01-02", "--rate-share", "2"],
         &["state"],

@@ -1,5 +1,6 @@
 //! Commit with model sinks and stores: in which order things become final, and what a failure or crash leaves behind.
 
+mod causes;
 mod crash;
 mod stream;
 mod world;

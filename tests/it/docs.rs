@@ -31,7 +31,8 @@ fn documents() -> Vec<Document> {
     documents
 }
 
-fn collect(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+/// All files below a folder whose names end so.
+pub fn collect(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let hidden = path.file_name().unwrap().to_string_lossy().starts_with('.');

@@ -43,16 +43,16 @@ pub struct Stage {
 
 /// A replica's configuration, beside what all of a stage share.
 #[derive(Clone, Copy, Default)]
-struct Member<'a> {
-    group: &'a str,
+pub struct Member<'a> {
+    pub group: &'a str,
     /// As in [`Settings`].
-    account: &'a str,
+    pub account: &'a str,
     /// The way to the brokers, where it is another than the stage's.
-    brokers: Option<&'a str>,
+    pub brokers: Option<&'a str>,
     /// Where events go, where that is not the stage's topic; further keys of the sink may follow.
-    topic: Option<&'a str>,
+    pub topic: Option<&'a str>,
     /// Further lines.
-    more: &'a str,
+    pub more: &'a str,
 }
 
 impl Stage {
@@ -77,7 +77,7 @@ impl Stage {
         self.home_of(emulator, Member { group, account, ..Member::default() })
     }
 
-    fn home_of(&self, emulator: &Emulator, member: Member<'_>) -> Home {
+    pub fn home_of(&self, emulator: &Emulator, member: Member<'_>) -> Home {
         let home = Home::new(Settings::of(emulator));
         self.configure(&home, emulator, member);
         home

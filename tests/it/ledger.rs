@@ -152,3 +152,21 @@ fn the_total_of_an_hour_that_the_api_holds_no_more_is_dropped() {
     assert!(ledger.hours().keys().eq([&Hour::MIN, &(first + 2), &(first + 3)]), "{:?}", ledger.hours().keys());
     assert!(!ledger.has_changed(), "what is dropped is said once");
 }
+
+#[test]
+fn unread_time_that_the_api_has_forgotten_since_the_first_run_is_past_retention() {
+    let days = |count: u64| Duration::from_secs(count * 86_400);
+    let first_run = at("2026-03-02T12:00:00Z");
+    let mut ledger = Ledger::begin(KEY, first_run, first_run - days(40));
+    ledger.advance_edge(first_run + days(20));
+    let now = first_run + days(20);
+    assert_eq!(ledger.retention(None), days(15));
+    assert_eq!(ledger.past_retention(days(15), now), [first_run - days(14)..first_run + days(5)]);
+    assert_eq!(ledger.past_retention(days(15), first_run), [], "what was never to be had is not");
+    assert_eq!(ledger.retention_left(days(15), now), Duration::ZERO);
+    ledger.cover(first_run - days(40)..first_run + days(19));
+    assert_eq!(ledger.past_retention(days(15), now), []);
+    assert_eq!(ledger.retention_left(days(15), now), days(14));
+    ledger.saw_age(days(33));
+    assert_eq!((ledger.retention(None), ledger.retention(Some(days(20)))), (days(33), days(20)));
+}

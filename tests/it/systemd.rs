@@ -5,7 +5,7 @@ use std::process::Command;
 
 use jumpstream::config::Config;
 
-use crate::{tool, yaml};
+use crate::{docs, tool, yaml};
 
 const UNIT: &str = "deploy/systemd/jumpstream.service";
 
@@ -51,6 +51,26 @@ fn the_unit_loads_the_credentials_that_its_configuration_names() {
     assert_eq!(values(&unit, "RestartPreventExitStatus"), ["78 2"]);
     // The drain's 12 s; see `chart::rendered`.
     assert!(values(&unit, "TimeoutStopSec")[0].parse::<u64>().unwrap() > 22);
+}
+
+#[test]
+fn the_unit_leaves_what_the_program_asks_the_kernel_for() {
+    let unit = read(UNIT);
+    // A syslog sink asks what a receiver's kernel has, by sock_diag: unanswered, a batch counts too early.
+    assert!(read("src/sink/syslog/kernel.rs").contains("AF_NETLINK"));
+    assert!(values(&unit, "RestrictAddressFamilies")[0].split(' ').any(|family| family == "AF_NETLINK"));
+    // Of /proc there are only processes; /proc/locks, which says whose a database is, is missed by nobody.
+    assert_eq!(values(&unit, "ProcSubset"), ["pid"]);
+    let hidden = |path: &str| !path.starts_with("/proc/self/") && path != "/proc/locks";
+    let mut paths = Vec::new();
+    docs::collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs", &mut paths);
+    assert!(paths.len() > 100, "{} files", paths.len());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let named = text.split('"').filter(|piece| piece.starts_with("/proc/"));
+        let hidden: Vec<_> = named.filter(|path| hidden(path)).collect();
+        assert!(hidden.is_empty(), "{}: {hidden:?} can't be read under {UNIT}", path.display());
+    }
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstream::clock::{self, Time};
+use jumpstream::plan::Ages;
 use jumpstream::record::{Delivery, Reason};
+use jumpstream::stream::lateness::Tally;
 use jumpstream::telemetry::metrics::table::{self, Kind};
 use jumpstream::telemetry::metrics::{Compared, Metrics};
-use jumpstream::telemetry::status::{Board, Gap, Readiness, State, StreamStatus};
+use jumpstream::telemetry::status::{AccountStatus, Board, Cause, Gap, Readiness, State, StreamStatus, Used};
 use jumpstream::telemetry::{Format, init, quote};
 use tokio::sync::watch;
 
@@ -36,6 +38,7 @@ fn used() -> Metrics {
     organization.sink("kafka").delivered(Delivery::Late, 9);
     metrics.lateness(Some("sso"), Duration::from_secs(7));
     drop(metrics.commit_timer());
+    metrics.control_dropped("heartbeat");
     metrics.set_partitions_owned(2);
     metrics.set_streams_owned(5);
     metrics
@@ -62,6 +65,7 @@ fn every_metric_of_the_table_is_exported_with_its_type_and_labels_and_no_other()
             verified_until: Some(Time::from_secs(3)),
             missing: 2,
             retention_left: Duration::from_secs(1),
+            lost: Duration::from_secs(60),
         });
         stream
     };
@@ -337,7 +341,12 @@ fn many_reasons_are_cut_and_counted() {
 #[test]
 fn gaps_are_cut_and_counted() {
     let mut stream = status("o");
-    let gap = |at: i64| Gap { from: Time::from_secs(at), to: Time::from_secs(at + 1), reason: "unread" };
+    let gap = |at: i64| Gap {
+        from: Time::from_secs(at),
+        to: Time::from_secs(at + 1),
+        reason: "unread".into(),
+        cause: Cause::Backfill,
+    };
     stream.set_gaps((0..250).map(gap));
     assert_eq!((stream.gaps.len(), stream.gap_count), (100, 250));
 }
@@ -352,7 +361,7 @@ async fn the_status_of_a_stuck_stream_shows_growing_lag() {
 }
 
 /// The names in the first column of the table behind `heading`.
-fn documented(page: &str, heading: &str) -> BTreeSet<String> {
+pub fn documented(page: &str, heading: &str) -> BTreeSet<String> {
     let (_, behind) = page.split_once(heading).unwrap();
     let rows = behind.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     rows.filter_map(|row| row.strip_prefix("| `")?.split_once('`').map(|(name, _)| name.to_owned())).collect()
@@ -361,12 +370,28 @@ fn documented(page: &str, heading: &str) -> BTreeSet<String> {
 #[test]
 fn the_status_page_documents_every_field_and_no_other() {
     let board = Board::new();
-    let _streams = show(&board, [status("o")]);
+    let mut stream = status("o");
+    stream.lateness = Some(Tally::begin(&Ages::default(), Time::from_secs(5)).lateness(Duration::ZERO, Duration::ZERO));
+    let (from, to) = (Time::from_secs(1), Time::from_secs(2));
+    stream.set_gaps([Gap { from, to, reason: "unread".into(), cause: Cause::SinkBlocked }]);
+    let _streams = show(&board, [stream]);
+    board.account(Arc::new(|| AccountStatus {
+        name: "main".into(),
+        requests_per_second: 2.5,
+        configured_requests_per_second: 5.0,
+        used: Used::default(),
+    }));
     let json = serde_json::to_value(board.status()).unwrap();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reference/status.md");
     let page = std::fs::read_to_string(path).unwrap();
     assert_eq!(documented(&page, "# Status"), keys(&json));
     assert_eq!(documented(&page, "## A stream"), keys(&json["streams"][0]));
+    assert_eq!(documented(&page, "## An account"), keys(&json["accounts"][0]));
+    assert_eq!(documented(&page, "### `compared`"), keys(&json["streams"][0]["compared"]));
+    assert_eq!(documented(&page, "### `lateness`"), keys(&json["streams"][0]["lateness"]));
+    assert_eq!(documented(&page, "### A gap"), keys(&json["streams"][0]["gaps"][0]));
     assert_eq!(json["version"], 1);
+    let read: jumpstream::telemetry::status::Status = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), json, "who asks for it reads what was said");
 }

@@ -80,6 +80,7 @@
 {{- with $sink.path }}{{ $_ := set $files (printf "config.sinks[%d].path" $index) . }}{{ end -}}
 {{- end -}}
 {{- with .Values.config.dead_letter }}{{ with .file }}{{ $_ := set $files "config.dead_letter.file" . }}{{ end }}{{ end -}}
+{{- with .Values.config.control }}{{ with .file }}{{ $_ := set $files "config.control.file" . }}{{ end }}{{ end -}}
 {{- with .Values.config.state }}{{ with .path }}{{ $_ := set $files "config.state.path" . }}{{ end }}{{ end -}}
 {{- $files | toJson -}}
 {{- end -}}

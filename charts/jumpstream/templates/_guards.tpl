@@ -97,7 +97,7 @@ say, or what came past it (--skip-schema-validation), ends here with its remedy.
 {{- range .root.Values.extraVolumeMounts }}{{ if hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) $file }}{{ $found = true }}{{ end }}{{ end -}}
 {{- if not $found -}}
 {{- if eq .state "kafka" -}}
-{{- fail (printf "%s is %s, and there is no volume where the state lies in Kafka: use a topic (`dead_letter: {topic: …}`), or mount one with extraVolumes and extraVolumeMounts" .key $file) -}}
+{{- fail (printf "%s is %s, and there is no volume where the state lies in Kafka: use a topic (`%s: {topic: …}`), or mount one with extraVolumes and extraVolumeMounts" .key $file (regexFind "dead_letter|control" .key | default "dead_letter")) -}}
 {{- else -}}
 {{- fail (printf "%s is %s, outside the claim, on a root that is read-only: write a relative path, or one below /var/lib/jumpstream" .key $file) -}}
 {{- end -}}

@@ -1,7 +1,9 @@
 //! The rows of a Kafka sink: its brokers, its topic, and how large a record may be there.
 
+use futures::future::join_all;
+
 use crate::app::kafka_sink_settings;
-use crate::config::{self, Config, DeadLetter};
+use crate::config::{self, Config, Outlet};
 use crate::sink::kafka::{Inspection, Settings, Topic, inspect};
 
 use super::{Row, WITHIN, halves};
@@ -15,21 +17,15 @@ pub(super) async fn rows(sink: &config::Kafka, config: &Config) -> Vec<Row> {
         Ok(settings) => settings,
         Err(error) => return vec![red("brokers", &error.to_string())],
     };
-    let dead = match &config.dead_letter {
-        Some(DeadLetter::Topic(topic)) => Some(Settings { topic: topic.as_str().into(), ..settings.clone() }),
-        _ => None,
-    };
-    let (events, letters) = futures::join!(inspect(&settings, WITHIN), async {
-        match &dead {
-            Some(dead) => Some(inspect(dead, WITHIN).await),
-            None => None,
-        }
-    });
+    let topics = [&config.dead_letter, &config.control].into_iter().flatten().filter_map(Outlet::as_topic);
+    let beside: Vec<Settings> = topics.map(|topic| Settings { topic: topic.into(), ..settings.clone() }).collect();
+    let asked = join_all(beside.iter().map(|settings| inspect(settings, WITHIN)));
+    let (events, asked) = futures::join!(inspect(&settings, WITHIN), asked);
     let mut rows = vec![brokers(&events, &settings)];
     rows.extend(template(&settings));
     rows.extend(topic(&events, &settings));
     rows.extend(size(&events, config));
-    rows.extend(letters.zip(dead).and_then(|(letters, dead)| topic(&letters, &dead)));
+    rows.extend(asked.iter().zip(&beside).filter_map(|(inspection, settings)| topic(inspection, settings)));
     rows
 }
 

@@ -172,7 +172,7 @@ impl Play {
             ],
             activity,
             covered: stream.map_or(0.0, |stream| stream.covered_share),
-            trouble: match status.state {
+            trouble: match &*status.state {
                 "not_ready" => Some((State::Starting, "starting".to_owned())),
                 _ => stream
                     .and_then(|stream| Some((stream.state, stream.reason.clone()?)))

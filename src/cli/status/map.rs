@@ -8,7 +8,7 @@ use crate::ledger::{Ledger, Mark};
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) const LEGEND: &str = "each letter is an hour or a day, the newest last: . not wanted  ! gap  - read  + counted  ? unsettled  # verified  ~ unprovable  x gone\n";
+pub(super) const LEGEND: &str = "each letter is an hour or a day, the newest last: . not wanted  ! gap  - read  + counted  ? unsettled  # verified  ~ unprovable  x gone  0 lost\n";
 
 /// Whether a mark, or none, is of a kind.
 type Is = fn(Option<Mark>) -> bool;
@@ -33,8 +33,9 @@ fn letter(ledger: &Ledger, from: Time, to: Time) -> char {
         return '!';
     }
     let any = |is: Is| !ledger.standing().parts(wanted.clone(), is).is_empty();
-    let worst: [(char, Is); 5] = [
+    let worst: [(char, Is); 6] = [
         ('?', |mark| matches!(mark, Some(Mark::Unsettled { .. } | Mark::Doubted { .. }))),
+        ('0', |mark| mark == Some(Mark::LOST)),
         ('x', |mark| matches!(mark, Some(Mark::Gone { .. }))),
         ('-', |mark| mark.is_none()),
         ('+', |mark| matches!(mark, Some(Mark::Counted { .. }))),

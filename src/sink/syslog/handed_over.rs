@@ -50,7 +50,14 @@ pub(super) struct Frames<'a> {
 }
 
 impl Connection {
-    pub fn new(wire: Wire) -> Connection {
+    /// Says where a batch will count earlier than it should.
+    pub fn new(wire: Wire, address: &Address) -> Connection {
+        if let Some(fault) = kernel::state(wire.ends().local, wire.ends().peer).err().filter(is_silence) {
+            tracing::warn!(
+                "{address}: a batch counts before the receiver's machine has it, since this machine's kernel may not be \
+                 asked: {fault}; allow sockets of AF_NETLINK (systemd: RestrictAddressFamilies)"
+            );
+        }
         Connection { wire, opened: clock::uptime(), inbox: vec![0; 4 << 10] }
     }
 
@@ -128,7 +135,7 @@ impl Connection {
         }
         match kernel::state(self.wire.ends().local, self.wire.ends().peer) {
             Ok(state) if !state.is_open => Err(closed(address)),
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Err(closed(address)),
+            Err(fault) if !is_silence(&fault) => Err(closed(address)),
             _ => Ok(()),
         }
     }
@@ -159,11 +166,8 @@ impl Mark {
             let written = self.ends.written.load(Ordering::Relaxed);
             let state = match kernel::state(self.ends.local, self.ends.peer) {
                 Ok(state) => state,
-                Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Err(closed(address)),
-                Err(fault) => {
-                    tracing::debug!("{address}: the kernel doesn't say what was acknowledged: {fault}");
-                    return Ok(());
-                }
+                Err(fault) if is_silence(&fault) => return Ok(()),
+                Err(_) => return Err(closed(address)),
             };
             let acknowledged = written.saturating_sub(state.unacknowledged.into());
             if acknowledged >= self.end {
@@ -228,6 +232,11 @@ impl Stall {
         let text = format!("{address} takes nothing, for {} s by now", deadlines.give_up.as_secs());
         Err(Fault::broken(text, "look at the receiver and the network; a new connection is tried"))
     }
+}
+
+/// The kernel answers no questions; else it answered that there is no such connection.
+fn is_silence(fault: &io::Error) -> bool {
+    fault.kind() != io::ErrorKind::NotFound
 }
 
 fn closed(address: &Address) -> Fault {

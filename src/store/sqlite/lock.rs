@@ -68,7 +68,9 @@ impl Lock {
 fn sign(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "process {} on host {} since {}", std::process::id(), host(), clock::wall())
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    writeln!(file, "process {} on host {host} since {}", std::process::id(), clock::wall())
 }
 
 /// What the process that holds the lock wrote into it.
@@ -81,12 +83,6 @@ pub(super) fn holder(file: File) -> String {
     } else {
         "another process".to_owned()
     }
-}
-
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "unknown".to_owned() } else { name.to_owned() }
 }
 
 pub(super) fn lock_path(path: &Path) -> PathBuf {

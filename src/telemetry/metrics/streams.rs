@@ -29,7 +29,9 @@ struct Figures {
     counted_until: AtomicI64,
     verified_until: AtomicI64,
     missing: AtomicU64,
+    /// `u64::MAX` before either is known.
     retention_left_nanos: AtomicU64,
+    lost_nanos: AtomicU64,
     degraded: AtomicBool,
 }
 
@@ -42,6 +44,8 @@ pub struct Compared {
     pub missing: u64,
     /// Until the API forgets the oldest time that has not been read.
     pub retention_left: Duration,
+    /// Time that was read only when the API had forgotten it.
+    pub lost: Duration,
 }
 
 impl StreamMetrics {
@@ -67,6 +71,7 @@ impl StreamMetrics {
         self.0.verified_until.store(instant(compared.verified_until), Ordering::Relaxed);
         self.0.missing.store(compared.missing, Ordering::Relaxed);
         self.0.retention_left_nanos.store(nanos(compared.retention_left).unsigned_abs(), Ordering::Relaxed);
+        self.0.lost_nanos.store(nanos(compared.lost).unsigned_abs(), Ordering::Relaxed);
     }
 
     /// Whether the stream is blocked or not all right.
@@ -89,13 +94,15 @@ struct Inner {
     verified_until: GaugeVec,
     missing: GaugeVec,
     retention_left: GaugeVec,
+    lost: GaugeVec,
     degraded: GaugeVec,
 }
 
 impl Inner {
-    fn gauges(&self) -> [&GaugeVec; 8] {
-        let Inner { lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded, .. } = self;
-        [lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded]
+    fn gauges(&self) -> [&GaugeVec; 9] {
+        let Inner { lag, newest, gap, counted_until, verified_until, missing, retention_left, lost, degraded, .. } =
+            self;
+        [lag, newest, gap, counted_until, verified_until, missing, retention_left, lost, degraded]
     }
 }
 
@@ -110,6 +117,7 @@ impl Streams {
             verified_until: table::VERIFIED_UNTIL.unregistered_gauge(),
             missing: table::MISSING.unregistered_gauge(),
             retention_left: table::RETENTION_LEFT.unregistered_gauge(),
+            lost: table::LOST.unregistered_gauge(),
             degraded: table::STREAM_DEGRADED.unregistered_gauge(),
         }))
     }
@@ -124,6 +132,7 @@ impl Streams {
             verified_until: AtomicI64::new(i64::MIN),
             missing: AtomicU64::new(0),
             retention_left_nanos: AtomicU64::new(u64::MAX),
+            lost_nanos: AtomicU64::new(u64::MAX),
             degraded: AtomicBool::new(false),
         });
         let mut living = self.0.living.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,6 +152,7 @@ struct Worst {
     verified_until: Option<f64>,
     missing: u64,
     retention_left: Option<f64>,
+    lost: Option<f64>,
     degraded: bool,
 }
 
@@ -168,6 +178,11 @@ impl Worst {
             let left = left as f64 / 1e9;
             self.retention_left = Some(self.retention_left.map_or(left, |other| other.min(left)));
         }
+        let lost = figures.lost_nanos.load(Ordering::Relaxed);
+        if lost != u64::MAX {
+            let lost = lost as f64 / 1e9;
+            self.lost = Some(self.lost.map_or(lost, |other| other.max(lost)));
+        }
     }
 }
 
@@ -177,7 +192,7 @@ impl Collector for Streams {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let Inner { living, lag, newest, gap, counted_until, verified_until, missing, retention_left, degraded } =
+        let Inner { living, lag, newest, gap, counted_until, verified_until, missing, retention_left, lost, degraded } =
             &*self.0;
         // Held to the end: two scrapes at once must not fill the same gauges.
         let living = living.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +214,7 @@ impl Collector for Streams {
                 (counted_until, worst.counted_until),
                 (verified_until, worst.verified_until),
                 (retention_left, worst.retention_left),
+                (lost, worst.lost),
             ] {
                 seconds.into_iter().for_each(|seconds| set(gauge, seconds));
             }

@@ -59,6 +59,12 @@ pub const DEAD_LETTERS: Metric = metric(
     &["organization", "reason"],
     "Events that a sink will never take and that went to the dead letters; reason is too_large_for_sink, too_large, malformed or refused.",
 );
+pub const CONTROL_DROPPED: Metric = metric(
+    "jumpstream_control_dropped_total",
+    Counter,
+    &["type"],
+    "Control records that were given up, since too many waited to be written or the brokers refused them; type is gap.opened, gap.closed, loss or heartbeat.",
+);
 pub const LAG: Metric = metric(
     "jumpstream_lag_seconds",
     Gauge,
@@ -100,6 +106,12 @@ pub const RETENTION_LEFT: Metric = metric(
     Gauge,
     &["organization"],
     "Seconds until the API forgets the oldest wanted time that has not been read. The organization's worst stream.",
+);
+pub const LOST: Metric = metric(
+    "jumpstream_lost_seconds",
+    Gauge,
+    &["organization"],
+    "Seconds of wanted time that was read only when the API had forgotten it, as far as its retention is known, and that showed nothing then. The organization's worst stream.",
 );
 pub const STREAM_DEGRADED: Metric = metric(
     "jumpstream_stream_degraded",
@@ -147,12 +159,13 @@ pub const START_TIME: Metric =
     metric("process_start_time_seconds", Gauge, &[], "When the process started, in seconds since 1970.");
 
 /// All of them, in the page's order.
-pub const TABLE: [&Metric; 22] = [
+pub const TABLE: [&Metric; 24] = [
     &SOURCE_REQUESTS,
     &SOURCE_EVENTS,
     &DUPLICATES,
     &DELIVERED,
     &DEAD_LETTERS,
+    &CONTROL_DROPPED,
     &LAG,
     &NEWEST_EVENT,
     &GAP,
@@ -160,6 +173,7 @@ pub const TABLE: [&Metric; 22] = [
     &VERIFIED_UNTIL,
     &MISSING,
     &RETENTION_LEFT,
+    &LOST,
     &STREAM_DEGRADED,
     &LATENESS,
     &COMMIT_DURATION,

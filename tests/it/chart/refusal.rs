@@ -146,6 +146,12 @@ fn cases() -> Vec<Case> {
             "",
             "use a topic (`dead_letter: {topic: …}`)",
         ),
+        case(
+            "control records on a root that is read-only",
+            but(KAFKA, "config:\n", "config:\n  control: {file: control.ndjson}\n"),
+            "",
+            "use a topic (`control: {topic: …}`)",
+        ),
         case("events outside the claim", but(FILE, "events.ndjson", "/data/events.ndjson"), "", "outside the claim"),
         case(
             "a secretName that is missing",

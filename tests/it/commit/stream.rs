@@ -35,14 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const HISTORY: u32 = 600;
 
 /// One life of a stream: its future, and what it tells.
-struct Life {
-    stream: Stream,
-    end: watch::Sender<bool>,
-    status: watch::Receiver<StreamStatus>,
-    covered: watch::Receiver<Option<Time>>,
+pub(super) struct Life {
+    pub stream: Stream,
+    pub end: watch::Sender<bool>,
+    pub status: watch::Receiver<StreamStatus>,
+    pub covered: watch::Receiver<Option<Time>>,
 }
 
-fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, page_size: u32) -> Life {
+pub(super) fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, page_size: u32) -> Life {
     let base = Base::Endpoint { url: emulator.url(), insecure: false };
     let options = Options { requests_per_second: 10_000.0, ..Options::new(base, KeySource::File(key_file.into())) };
     let metrics = Metrics::new();
@@ -57,6 +57,7 @@ fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, pag
         metrics,
         status,
         covered,
+        watch: None,
         faults: Faults::default(),
     };
     let stream = Stream {
@@ -80,7 +81,7 @@ fn life(emulator: &Emulator, key_file: &std::path::Path, world: &Arc<World>, pag
     Life { stream, end, status: shown, covered: reached }
 }
 
-async fn emulator(seed: u64, options: emulator::Options) -> (Emulator, tempfile::NamedTempFile) {
+pub(super) async fn emulator(seed: u64, options: emulator::Options) -> (Emulator, tempfile::NamedTempFile) {
     // A second installation is refused, and nothing is lost by that.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let span = "1h".parse().unwrap();

@@ -291,6 +291,13 @@ impl Run {
                 let standing = stored.standing.at(*time);
                 assert!(delivered, "{note}: event {number} at {time}, visible at {visible_at}, is lost: {standing:?}");
             }
+            let lost = stored.standing.at(held.time) == Some(Mark::LOST);
+            assert!(
+                !lost || !delivered,
+                "{note}: event {} at {} was delivered, and is called lost",
+                held.number,
+                held.time
+            );
             let verified = stored.standing.at(held.time) == Some(Mark::Verified);
             let lacked = verified && self.shown.contains(&held.number) && !delivered;
             assert!(
@@ -312,6 +319,7 @@ impl Run {
             let days = range.end.since(range.start).as_secs() / 86_400;
             match mark {
                 Mark::Verified => tally.verified_days += days,
+                mark if *mark == Mark::LOST => tally.lost += 1,
                 Mark::Gone { .. } => tally.gone += 1,
                 Mark::Unprovable => tally.unprovable += 1,
                 Mark::Counted { .. } | Mark::Unsettled { .. } | Mark::Doubted { .. } => {}

@@ -22,6 +22,7 @@ pub struct Tally {
     pub doubted: u64,
     pub gone: u64,
     pub unprovable: u64,
+    pub lost: u64,
     pub starts_moved: u64,
     /// Answers taken in while others were in the air.
     pub overtaken: u64,
@@ -47,6 +48,7 @@ impl AddAssign for Tally {
         self.doubted += other.doubted;
         self.gone += other.gone;
         self.unprovable += other.unprovable;
+        self.lost += other.lost;
         self.starts_moved += other.starts_moved;
         self.overtaken += other.overtaken;
         self.accounts_shared += other.accounts_shared;
@@ -56,9 +58,9 @@ impl AddAssign for Tally {
 impl Tally {
     pub fn assert_it_bit(&self) {
         let Tally { crashes, outages, failures, late, lapses, lies, removed, verified_days, .. } = *self;
-        let Tally { unsettled, doubted, gone, unprovable, starts_moved, overtaken, accounts_shared, .. } = *self;
+        let Tally { unsettled, doubted, gone, unprovable, lost, starts_moved, overtaken, accounts_shared, .. } = *self;
         let all = [crashes, outages, failures, late, lapses, lies, removed, verified_days];
-        let marks = [unsettled, doubted, gone, unprovable, starts_moved, overtaken, accounts_shared];
+        let marks = [unsettled, doubted, gone, unprovable, lost, starts_moved, overtaken, accounts_shared];
         assert!(all.iter().chain(&marks).all(|count| *count > 0), "some fault never happened: {self:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jumpstream::config::{Config, Environment, Sasl, Sink, Syslog};
+use jumpstream::config::{Config, Control, Environment, Sasl, Sink, Syslog};
 use jumpstream::record::syslog::{FACILITIES, Oversize, Protocol};
 
 use super::{KAFKA, account, check, kafka, only_account, parse, with};
@@ -147,6 +147,22 @@ fn each_mechanism_has_its_own_keys() {
     check(&token(&format!("token_endpoint: token, {who}")), "expected an https URL, found `token`", "https://");
     check(&token(&format!("token_endpoint: \"https://a\", {who}, username: u")), "has no `username`", "delete it");
     assert!(parse(&token(&format!("token_endpoint: \"http://127.0.0.1:8080/token\", {who}"))).is_ok());
+}
+
+#[test]
+fn control_records_collide_with_nothing() {
+    let sinks = |list: &str, rest: &str| format!("accounts: [{{api_key: {{file: /k}}}}]\nsinks: [{list}]\n{rest}");
+    let kafka = |rest: &str| sinks(&format!("{{{KAFKA}}}"), rest);
+    check(&sinks("{type: stdout}", "control: {topic: d}"), "a control topic needs a Kafka sink", "control: {file: …}");
+    check(&kafka("control: {topic: t}"), "the sink's own topic", "jumpstream-control");
+    check(&kafka("control: {topic: d}\ndead_letter: {topic: d}"), "the dead letters' own topic", "jumpstream-control");
+    check(&sinks("{type: file, path: a}", "control: {file: a}"), "a sink writes to this file too", "another");
+    check(&sinks("{type: stdout}", "control: {}"), "expected either `topic` or `file`", "control: {topic: …}");
+    let exactly = "{type: kafka, brokers: [\"k:9092\"], topic: t}";
+    check(&sinks(exactly, "control: {topic: jumpstream.ledger}"), "the ledger's own topic", "jumpstream-control");
+    let config = parse(&kafka("control: {topic: c}\ndead_letter: {topic: d}")).unwrap();
+    assert_eq!(config.control, Some(Control::Topic("c".into())));
+    assert_eq!(parse(&sinks("{type: stdout}", "")).unwrap().control, None);
 }
 
 #[test]

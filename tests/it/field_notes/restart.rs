@@ -19,8 +19,8 @@ async fn killed_between_pages_resends_nothing_and_loses_nothing() {
     // One minute is one window, whatever it holds.
     let at = |number: i64| jiff::Timestamp::from_millisecond(minute * 1_000 + number * 20).unwrap().to_string();
     insert(&emulator, (0..3_000).map(|number| event(&format!("{number}"), &at(number)))).await;
-    // A live poll would commit what the window has brought so far.
-    let poll = "{interval: 1h, start: 2h, page_size: 100}";
+    // A live poll would commit what the window has brought so far, and so would the end of another window.
+    let poll = "{interval: 1h, start: 2h, page_size: 100, windows: 1}";
     let home = Home::new(Settings { poll, ..Settings::of(&emulator) });
     let mut process = home.start(&[]);
     eventually("ten of thirty pages are read", async || {

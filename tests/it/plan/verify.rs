@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::Mark;
+use jumpstream::ledger::{FingerprintKey, Ledger, Mark};
 use jumpstream::plan::cut::Unit;
 use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken};
 
@@ -253,6 +253,106 @@ fn an_empty_range_is_verified_only_while_the_api_shows_other_time() {
         let expected = expected.unwrap_or(Mark::Doubted { tries: 1, unseen: 0, again });
         assert_eq!(mark(&desk, gap.start), Some(expected));
     }
+}
+
+/// Down for six days, twenty days ago, of which the API is known to keep fifteen; the gap, which begins so long after
+/// noon, was empty.
+fn down(first_run: Time, after_noon: Duration) -> (Desk, Range<Time>) {
+    let mut desk = read();
+    let gap = noon() - days(20) + after_noon..noon() - days(14);
+    desk.ledger = Ledger::begin(FingerprintKey([7; 16]), first_run, gap.start - minutes(90));
+    desk.ledger.cover(gap.start - minutes(90)..gap.start);
+    desk.ledger.cover(gap.end..noon());
+    desk.admit_to_ledger(1, gap.start - minutes(30)).unwrap();
+    desk.admit_to_ledger(2, gap.start - seconds(10)).unwrap();
+    desk.ledger.advance_edge(noon());
+    assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
+    desk.plan.interval_read(&mut desk.ledger, &[]);
+    assert_eq!(settle(&mut desk), gap);
+    desk.end(0);
+    (desk, gap)
+}
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 86_400)
+}
+
+fn lost(desk: &Desk) -> Vec<Range<Time>> {
+    desk.ledger.standing().parts(Time::MIN..Time::MAX, |mark| mark == Some(Mark::LOST))
+}
+
+#[test]
+fn what_is_read_only_when_the_api_has_forgotten_it_is_lost_and_stays_so() {
+    let (mut desk, gap) = down(noon() - days(21), Duration::ZERO);
+    let expected = gap.start..(desk.now - days(15)).floor(minutes(1));
+    assert_eq!(lost(&desk), std::slice::from_ref(&expected), "at once, so that no crash forgets it");
+    assert_eq!(desk.ledger.summary().lost, expected.end.since(expected.start));
+    assert_eq!(desk.ledger.summary().gone, 0);
+    assert_eq!(counted(&mut desk), gap, "it is counted as any other");
+    answer(&mut desk, 0);
+    assert_eq!(lost(&desk), [expected]);
+    assert_eq!(mark(&desk, gap.end - minutes(1)), Some(Mark::Unprovable));
+}
+
+#[test]
+fn a_minute_that_holds_an_event_is_not_lost() {
+    // The last event before the gap lies in its first minute.
+    let (mut desk, gap) = down(noon() - days(21), seconds(30));
+    assert_eq!(lost(&desk)[0].start, gap.start.ceil(minutes(1)));
+    desk.ledger.forget_settled(noon(), desk.now);
+    assert_eq!(desk.ledger.fingerprints(), 2, "what was delivered stays known");
+}
+
+#[test]
+fn a_long_silence_that_ends_is_read_again_and_not_lost() {
+    let mut desk = read();
+    let silent = noon() - days(20)..noon();
+    desk.ledger = Ledger::begin(FingerprintKey([7; 16]), noon() - days(21), silent.start - minutes(60));
+    desk.ledger.cover(silent.start - minutes(60)..silent.end);
+    desk.admit_to_ledger(1, silent.start - minutes(1)).unwrap();
+    desk.ledger.advance_edge(noon());
+    desk.page();
+    desk.admit(2, desk.now - seconds(3));
+    desk.end(1);
+    assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
+    desk.plan.interval_read(&mut desk.ledger, &[]);
+    let again = settle(&mut desk);
+    assert!(again.start <= silent.start && again.end > silent.start + days(5), "{again:?}");
+    desk.end(0);
+    while !desk.ledger.gaps().is_empty() {
+        match desk.next() {
+            Ask::Count { .. } => answer(&mut desk, 0),
+            Ask::Page(_) => desk.end(0),
+            Ask::Wait { until } => desk.now = until,
+            Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[]),
+        }
+    }
+    assert_eq!(lost(&desk), []);
+}
+
+#[test]
+fn what_was_never_to_be_had_is_not_lost() {
+    // Two days before noon it had forgotten what is older than seventeen days, and would what is older than sixteen.
+    let (desk, _) = down(noon() - days(2), Duration::ZERO);
+    assert_eq!(lost(&desk), [noon() - days(16)..(desk.now - days(15)).floor(minutes(1))]);
+    let (desk, _) = down(noon(), Duration::ZERO);
+    assert_eq!(lost(&desk), []);
+}
+
+#[test]
+fn what_seemed_lost_is_looked_at_again_where_the_api_shows_older_time() {
+    let (mut desk, gap) = down(noon() - days(21), Duration::ZERO);
+    assert_eq!(mark(&desk, gap.start + days(1)), Some(Mark::LOST));
+    desk.ledger.saw_age(days(30));
+    for _ in 0..50 {
+        match desk.next() {
+            Ask::Count { .. } => answer(&mut desk, 0),
+            Ask::Page(_) => desk.end(0),
+            Ask::Wait { until } => desk.now = until,
+            Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[]),
+        }
+    }
+    assert_eq!(lost(&desk), []);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use jumpstream::source::{Base, Class, Client, Error, IntervalQuery, IntervalUnit, KeySource, Options, Region};
+use jumpstream::source::{
+    Base, Class, Client, Error, IntervalQuery, IntervalUnit, KeySource, Options, Purpose, Region,
+};
 
 use super::server::{Part, Server, answer, untrusted};
 use super::{Fixture, KEY, query};
@@ -119,6 +121,30 @@ async fn a_429_halves_the_rate_once_and_holds_the_whole_account() {
     assert_eq!(client.count(None, &query()).await.unwrap(), 3);
     assert!(began.elapsed() > Duration::from_millis(900), "another stream's request must wait too");
     assert_eq!(fixture.outcomes(), [("count", "rate_limited"), ("count", "ok")]);
+}
+
+#[tokio::test]
+async fn what_is_used_of_the_rate_is_told_by_what_it_is_for() {
+    let server = Server::saying(answer(200, &[], r#"{"count":3}"#)).await;
+    let fixture = Fixture::with(&server, |options| options.requests_per_second = 100.0);
+    let client = &fixture.client;
+    let comparing = client.asking_for(Purpose::Verification);
+    for asked in [client, client, client, &comparing] {
+        asked.count(None, &query()).await.unwrap();
+    }
+    let pass = async |pause| {
+        tokio::time::pause();
+        tokio::time::advance(pause).await;
+        tokio::time::resume();
+        client.usage()
+    };
+    let usage = pass(Duration::from_secs(100)).await;
+    assert!((100..200).contains(&usage.over.as_secs()), "{usage:?}");
+    assert_eq!(usage.gaps, 0.0, "{usage:?}");
+    assert!((usage.live / usage.verification - 3.0).abs() < 1e-9 && usage.live <= 0.03, "{usage:?}");
+    let usage = pass(Duration::from_secs(700)).await;
+    assert_eq!((usage.live, usage.verification), (0.0, 0.0), "what is over ten minutes ago is forgotten");
+    assert!((540..=600).contains(&usage.over.as_secs()), "{usage:?}");
 }
 
 #[tokio::test]
