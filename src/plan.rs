@@ -2,8 +2,8 @@
 //!
 //! The plan answers one question: given the ledger and the time, what should be asked next? Its caller asks it of the
 //! API, hands every event to [`Plan::admit`] and the page's end to [`Plan::page_read`], and begins again. Live polls
-//! go first; between them gaps are read, the newest first, in windows of about five pages, several at a time ([`windows`]), and what was read
-//! is compared with the API again as it ages ([`verify`]).
+//! go first; between them gaps are read, the newest first, in windows of about five pages, several at a time
+//! ([`windows`]), and what was read is compared with the API again as it ages ([`verify`]).
 //!
 //! # Invariants
 //! Pure: no I/O, no clock, no `await`; it cannot fail. Coverage is extended only by a read that came to its end.

@@ -246,16 +246,16 @@ impl<'r> Reading<'r> {
         self.settle().await
     }
 
-    /// Nothing to ask for now: waits for whatever comes first. Where no answer is awaited, what was admitted is sent off
-    /// and comes to its end.
+    /// Nothing to ask for now: waits for whatever comes first. Where no answer is awaited, what was admitted is sent off,
+    /// comes to its end and is told; else the next page tells.
     async fn wait(&mut self, pause: Duration) -> Result<Turn, Error> {
         if self.air.is_empty() {
             if self.ledger.has_admitted() {
                 self.submit().await?;
             }
             self.settle().await?;
+            self.tell();
         }
-        self.tell();
         let mut shutdown = self.stream.shutdown.clone();
         let next = async {
             tokio::select! {

@@ -66,8 +66,8 @@ pub(super) struct Milestone {
     edge: Option<Time>,
     covered: Option<Time>,
     gap_events: u64,
-    reach: Option<Reach>,
-    lost: Vec<Range<Time>>,
+    /// What the control records are made of, with what is newly lost; none where none are wanted.
+    reach: Option<(Reach, Vec<Range<Time>>)>,
 }
 
 /// One stream's reporting.
@@ -206,9 +206,8 @@ impl Report {
         let gap_events = std::mem::take(&mut self.of_gaps);
         let covered = ledger.edge().filter(|_| ledger.gaps().is_empty() && settled);
         self.watch.iter().for_each(Watch::committing);
-        let reach = self.watch.as_ref().map(|_| Reach::of(ledger));
-        let lost = self.losses.news(ledger);
-        Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events, reach, lost }
+        let reach = self.watch.as_ref().map(|_| (Reach::of(ledger), self.losses.news(ledger)));
+        Milestone { delivered, newest, edge: ledger.edge(), covered, gap_events, reach }
     }
 
     pub fn committed(&mut self, milestone: Milestone, dead: &[DeadLetter], now: Time) {
@@ -238,8 +237,8 @@ impl Report {
             self.gauges.saw(newest);
         }
         self.edge(milestone.edge, milestone.covered, now);
-        if let (Some(watch), Some(reach)) = (&self.watch, milestone.reach) {
-            watch.lost(&milestone.lost);
+        if let (Some(watch), Some((reach, lost))) = (&self.watch, milestone.reach) {
+            watch.lost(&lost);
             watch.reached(reach, now);
         }
         self.publish();

@@ -63,6 +63,16 @@ fn answer(desk: &mut Desk, events: u64) {
     desk.plan.count_read(&mut desk.ledger, events, desk.now);
 }
 
+/// Whatever is asked is answered with nothing.
+fn show_nothing(desk: &mut Desk) {
+    match desk.next() {
+        Ask::Count { .. } => answer(desk, 0),
+        Ask::Page(_) => desk.end(0),
+        Ask::Wait { until } => desk.now = until,
+        Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[]),
+    }
+}
+
 /// The page shows these of the events that were read before.
 fn show(desk: &mut Desk, ids: impl IntoIterator<Item = u64>) {
     ids.into_iter().for_each(|id| assert_eq!(desk.admit(id, noon() - minutes(id) + seconds(7)), Taken::Known));
@@ -320,12 +330,7 @@ fn a_long_silence_that_ends_is_read_again_and_not_lost() {
     assert!(again.start <= silent.start && again.end > silent.start + days(5), "{again:?}");
     desk.end(0);
     while !desk.ledger.gaps().is_empty() {
-        match desk.next() {
-            Ask::Count { .. } => answer(&mut desk, 0),
-            Ask::Page(_) => desk.end(0),
-            Ask::Wait { until } => desk.now = until,
-            Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[]),
-        }
+        show_nothing(&mut desk);
     }
     assert_eq!(lost(&desk), []);
 }
@@ -345,12 +350,7 @@ fn what_seemed_lost_is_looked_at_again_where_the_api_shows_older_time() {
     assert_eq!(mark(&desk, gap.start + days(1)), Some(Mark::LOST));
     desk.ledger.saw_age(days(30));
     for _ in 0..50 {
-        match desk.next() {
-            Ask::Count { .. } => answer(&mut desk, 0),
-            Ask::Page(_) => desk.end(0),
-            Ask::Wait { until } => desk.now = until,
-            Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[]),
-        }
+        show_nothing(&mut desk);
     }
     assert_eq!(lost(&desk), []);
 }
