@@ -106,7 +106,7 @@ pub struct Plan {
     asked: Asked,
     in_the_air: BTreeMap<Ticket, Asked>,
     /// Given to windows and tickets so far.
-    numbers: u32,
+    numbers: u64,
     /// Requests that no live poll wanted, modulo [`TURNS`].
     turns: u32,
     cuts: Cuts,

@@ -20,6 +20,8 @@ pub enum Reason {
     Down,
     KeyRefused,
     Unlicensed,
+    /// Refused otherwise: an unknown path or service, a redirect.
+    RequestsRefused,
     Throttled,
     /// What was read is not acknowledged.
     SinkBlocked,
@@ -40,6 +42,7 @@ impl Reason {
             Reason::Down => "down",
             Reason::KeyRefused => "key_refused",
             Reason::Unlicensed => "unlicensed",
+            Reason::RequestsRefused => "requests_refused",
             Reason::Throttled => "throttled",
             Reason::SinkBlocked => "sink_blocked",
             Reason::ApiUnreachable => "api_unreachable",

@@ -9,7 +9,7 @@ pub enum Asked {
     /// How a gap is to be cut.
     Cut,
     /// The window of that number.
-    Window(u32),
+    Window(u64),
     /// A comparison with the API.
     Check,
 }
@@ -17,7 +17,7 @@ pub enum Asked {
 /// A part of a gap that is being read.
 #[derive(Debug)]
 pub(super) struct Window {
-    pub number: u32,
+    pub number: u64,
     pub read: Read,
     /// Events, as counted by the API; none where it wasn't asked.
     pub events: Option<u64>,

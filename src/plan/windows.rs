@@ -19,7 +19,7 @@ const ENDANGERED: Duration = Duration::from_secs(86_400);
 
 /// A request in the air.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u32);
+pub struct Ticket(u64);
 
 impl Plan {
     /// What was asked last is in the air: others may be asked until it is [answered](Self::answered). Without this the
@@ -41,7 +41,7 @@ impl Plan {
         self.in_the_air.values().any(|each| *each == asked)
     }
 
-    fn number(&mut self) -> u32 {
+    fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
@@ -63,7 +63,7 @@ impl Plan {
         self.reads.of_mut(self.asked).map(|read| Ask::Page(read.ask(page_size)))
     }
 
-    fn open_window(&mut self, range: Range<Time>) -> u32 {
+    fn open_window(&mut self, range: Range<Time>) -> u64 {
         let read = Read::new(Reading::Window, range.start, Some(range.end));
         let window = Window { number: self.number(), read, events: self.cuts.taken() };
         let number = window.number;

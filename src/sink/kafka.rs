@@ -1,5 +1,5 @@
-//! Events, dead letters and control records in Kafka, at least once ([`KafkaSink`]) or in transactions ([`Transactions`]): nothing is
-//! done before the brokers have it.
+//! Events, dead letters and control records in Kafka, at least once ([`KafkaSink`]) or in transactions
+//! ([`Transactions`]): nothing is done before the brokers have it.
 //!
 //! # Invariants
 //! A record is acknowledged by all in-sync replicas, refused by name, or still waited for: no age, no number of

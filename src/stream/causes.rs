@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::source::{Class, Error as SourceError};
+use crate::control::blindness::Reason;
+use crate::source::{Class, Error as SourceError, Phase};
 use crate::telemetry::status::Cause;
 
 /// So many spells are remembered, the newest.
@@ -25,7 +26,7 @@ pub struct Causes {
 impl Causes {
     /// Requests have failed since `now` at the latest.
     pub fn met(&mut self, error: &SourceError, now: Time) {
-        let cause = of_error(error);
+        let cause = cause(reason(error));
         if self.under_way.is_none_or(|(_, own)| own != cause) {
             self.healed(now);
             self.under_way = Some((now, cause));
@@ -79,11 +80,27 @@ impl Causes {
     }
 }
 
-fn of_error(error: &SourceError) -> Cause {
+/// What an error keeps a stream from reading by.
+pub fn reason(error: &SourceError) -> Reason {
     match (error, error.class()) {
-        (SourceError::RateLimited { .. }, _) => Cause::Throttled,
-        (_, Class::Credential) => Cause::KeyRefused,
-        (_, Class::Refused) => Cause::RequestsRefused,
-        _ => Cause::ApiFailing,
+        (SourceError::RateLimited { .. }, _) => Reason::Throttled,
+        (SourceError::Unlicensed { .. }, _) => Reason::Unlicensed,
+        (_, Class::Credential) => Reason::KeyRefused,
+        (_, Class::Refused) => Reason::RequestsRefused,
+        (SourceError::Unreachable { .. } | SourceError::Tls { .. }, _)
+        | (SourceError::Timeout { phase: Phase::Connect | Phase::Answer, .. }, _) => Reason::ApiUnreachable,
+        _ => Reason::ApiFailing,
+    }
+}
+
+/// A gap's cause, in fewer words than a control record has.
+fn cause(reason: Reason) -> Cause {
+    match reason {
+        Reason::KeyRefused => Cause::KeyRefused,
+        Reason::Throttled => Cause::Throttled,
+        Reason::Unlicensed | Reason::RequestsRefused => Cause::RequestsRefused,
+        Reason::SinkBlocked => Cause::SinkBlocked,
+        Reason::ApiUnreachable | Reason::ApiFailing => Cause::ApiFailing,
+        Reason::Down | Reason::Stopped | Reason::Behind | Reason::Retention => Cause::NotRunningOrUnknown,
     }
 }

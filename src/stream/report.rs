@@ -14,8 +14,8 @@ use crate::event::Event;
 use crate::ledger::{Ledger, Summary};
 use crate::plan::{Ages, Aside, Plan};
 use crate::record::{DeadLetter, Delivery, Record};
-use crate::source::{Class, Error as SourceError, Phase, Purpose};
-use crate::stream::causes::Causes;
+use crate::source::{Class, Error as SourceError, Purpose};
+use crate::stream::causes::{self, Causes};
 use crate::stream::lateness::Tally;
 use crate::telemetry::metrics::{self, AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
 use crate::telemetry::status::{Compared, Gap, LedgerSize, State, StreamStatus};
@@ -111,21 +111,6 @@ fn told(aside: Aside) -> &'static str {
         Aside::Refused => {
             "the API refuses to show some time, while it shows other; see the plan's licence and retention, or move poll.start behind it with a state of its own"
         }
-    }
-}
-
-/// An error as control records say it.
-fn reason(error: &SourceError) -> Reason {
-    match error {
-        SourceError::Unauthorized { .. } | SourceError::Credential(_) | SourceError::Forbidden { .. } => {
-            Reason::KeyRefused
-        }
-        SourceError::Unlicensed { .. } => Reason::Unlicensed,
-        SourceError::RateLimited { .. } => Reason::Throttled,
-        SourceError::Unreachable { .. }
-        | SourceError::Tls { .. }
-        | SourceError::Timeout { phase: Phase::Connect | Phase::Answer, .. } => Reason::ApiUnreachable,
-        _ => Reason::ApiFailing,
     }
 }
 
@@ -369,7 +354,7 @@ impl Report {
             Class::Retry { .. } | Class::FutureStart => State::Waiting,
             Class::Credential | Class::Refused => State::Blocked,
         };
-        self.note(Some(reason(error)));
+        self.note(Some(causes::reason(error)));
         let of_organization = matches!(
             error,
             SourceError::Forbidden { .. } | SourceError::Unlicensed { .. } | SourceError::BadRequest { .. }
