@@ -18,7 +18,7 @@ pub mod standing;
 mod summary;
 
 pub use checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
-pub use coverage::Coverage;
+pub use coverage::{Coverage, length};
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
 pub use rebuild::Rebuild;
 pub use standing::{Mark, Standing};

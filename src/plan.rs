@@ -376,16 +376,6 @@ impl Plan {
         self.overlap
     }
 
-    /// When the next live poll begins.
-    pub fn poll_due(&self) -> Time {
-        self.poll_due
-    }
-
-    /// Whether a live poll or a window is under way.
-    pub fn is_reading(&self) -> bool {
-        self.reads.live.is_some() || !self.reads.windows.is_empty() || !self.cuts.is_empty()
-    }
-
     /// Whether what was asked last is of a window.
     pub fn is_in_window(&self) -> bool {
         matches!(self.asked, Asked::Window(_))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ConfigFile;
 use crate::clock::Time;
 use crate::exit_code::ExitCode;
-use crate::ledger::{HourTotal, Ledger, Mark, StreamKey};
+use crate::ledger::{HourTotal, Ledger, Mark, StreamKey, length};
 
 /// The version of the JSON; a change that breaks a reader raises it.
 const VERSION: u32 = 1;
@@ -109,7 +109,6 @@ fn report(ledgers: &BTreeMap<StreamKey, Ledger>, day: Time) -> Report {
             .map(|(_, mark)| (mark.missing(), if let Mark::Gone { events } = mark { *events } else { 0 }))
             .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
         let lost = ledger.standing().parts(day..day + DAY, |mark| mark == Some(Mark::LOST));
-        let lost: Duration = lost.iter().map(|part| part.end.since(part.start)).sum();
         Stream {
             organization: key.organization.clone(),
             service: key.service.clone(),
@@ -119,7 +118,7 @@ fn report(ledgers: &BTreeMap<StreamKey, Ledger>, day: Time) -> Report {
             late: sum(|hour| hour.late),
             missing,
             gone,
-            lost_seconds: lost.as_secs(),
+            lost_seconds: length(&lost).as_secs(),
             hours,
         }
     });

@@ -1,8 +1,14 @@
 //! Coverage: the time ranges that have been read, as a set of instants.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::clock::Time;
+
+/// How long ranges are together that don't overlap.
+pub fn length(ranges: &[Range<Time>]) -> Duration {
+    ranges.iter().map(|range| range.end.since(range.start)).sum()
+}
 
 /// Disjoint half-open ranges, ascending, never touching.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,11 +85,6 @@ impl Coverage {
         let first = self.ranges.partition_point(|own| own.end <= range.start);
         let own = self.ranges[first..].iter().take_while(|own| own.start < range.end);
         own.map(|own| own.start.max(range.start)..own.end.min(range.end)).collect()
-    }
-
-    /// Whether any of `range` has been read.
-    pub fn meets(&self, range: &Range<Time>) -> bool {
-        !self.within(range).is_empty()
     }
 
     /// What of `range` has not been read, ascending.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::clock::{self, Time};
 use crate::commit::{Batch, Route, commit};
-use crate::ledger::{Coverage, FingerprintKey};
+use crate::ledger::{Coverage, FingerprintKey, length};
 use crate::plan::again::Again;
 use crate::plan::cut::Unit;
 use crate::plan::read::PageEnd;
@@ -316,5 +316,5 @@ impl Gathered {
 
 /// How much of the range is not done.
 fn left(done: &Coverage, range: &Range<Time>) -> Duration {
-    done.gaps(range.clone()).iter().map(|gap| gap.end.since(gap.start)).sum()
+    length(&done.gaps(range.clone()))
 }

@@ -11,7 +11,7 @@ use crate::clock::{self, Time};
 use crate::control::Watch;
 use crate::control::blindness::{Losses, Reach, Reason};
 use crate::event::Event;
-use crate::ledger::{Ledger, Summary};
+use crate::ledger::{Ledger, Summary, length};
 use crate::plan::{Ages, Aside, Plan};
 use crate::record::{DeadLetter, Delivery, Record};
 use crate::source::{Class, Error as SourceError, Purpose};
@@ -239,7 +239,7 @@ impl Report {
             self.watch.iter().for_each(|watch| watch.reached(Reach::of(ledger), now));
         }
         let gaps = ledger.gaps();
-        let missing: Duration = gaps.iter().map(|gap| gap.end.since(gap.start)).sum();
+        let missing = length(&gaps);
         let wanted = ledger.edge().unwrap_or(now).since(ledger.start());
         let stuck = gaps.iter().filter_map(|gap| plan.aside(gap)).max();
         self.status.covered_share = match wanted.as_secs_f64() {
@@ -271,7 +271,7 @@ impl Report {
             ledger.summary();
         let retention = plan.retention(ledger);
         let retention_left = ledger.retention_left(retention, now);
-        let past = ledger.past_retention(retention, now).iter().map(|part| part.end.since(part.start)).sum();
+        let past = length(&ledger.past_retention(retention, now));
         self.tell_loss(past, lost, retention);
         self.status.compared = Compared {
             counted_until,

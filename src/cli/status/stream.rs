@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Time;
-use crate::ledger::{Ledger, Mark, StreamKey, Summary};
+use crate::ledger::{Ledger, Mark, StreamKey, Summary, length};
 use crate::telemetry::status::{Cause, StreamStatus};
 
 /// What is known beside the ledger.
@@ -89,7 +89,7 @@ impl Stream {
             parts.into_iter().map(Stretch::from).collect()
         };
         let retention = ledger.retention(retention);
-        let past: Duration = ledger.past_retention(retention, now).iter().map(|part| part.end.since(part.start)).sum();
+        let past = length(&ledger.past_retention(retention, now));
         let doubts = Doubts::of(ledger, range);
         let (delivered, late) = totals(ledger, range);
         // An idle edge is stored minutes late.
