@@ -28,7 +28,7 @@ test: ## all tests, with real services where they can be had (T=name runs only t
 	$(WITH_SERVICES) cargo test --locked --test it -- $(T)
 
 prove: ## the same tests with the full number of crashes, seeds and random cases: hours instead of minutes
-	$(WITH_SERVICES) JUMPSTREAM_PROVE=1 cargo test --locked --test it -- $(T)
+	$(WITH_SERVICES) JUMPSTREAM_PROVE=1 cargo test --locked --profile prove --test it -- $(T)
 
 check: ## formatting, lints, and the dependencies' licences, sources and known faults
 	cargo fmt --check
@@ -38,7 +38,7 @@ check: ## formatting, lints, and the dependencies' licences, sources and known f
 fmt: ## formats the code
 	cargo fmt
 
-bench: ## measures throughput, latency and memory (20 minutes; prints tables; scripts/bench runs single parts)
+bench: ## measures throughput, latency and memory (50 minutes; prints tables; scripts/bench runs single parts)
 	$(WITH_SERVICES) scripts/bench
 
 image: ## a container image of target/release/jumpstream, without a registry: target/image/jumpstream.tar (BINARY=… takes another)

@@ -112,6 +112,14 @@ impl Api {
         Ok(asked.into_iter().filter(|asked| is_page(asked) && !asked.body.contains("\"limit\":1,")).collect())
     }
 
+    /// How many requests there were for counts, for counts by the minute or hour, and for pages; of the newest 10,000.
+    pub async fn requests_since(&self, since: jiff::Timestamp) -> Outcome<[usize; 3]> {
+        let lines = self.ask("/_emulator/requests", None).await?;
+        let asked = lines.lines().map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
+        let of = |path: &str| asked.iter().filter(|asked| asked.time() >= since && asked.path.ends_with(path)).count();
+        Ok(["/events/count", "/events/interval", "/events"].map(of))
+    }
+
     /// The bodies of those requests, a line each.
     pub async fn pages_since(&self, since: jiff::Timestamp) -> Outcome<String> {
         Ok(self.pages(since).await?.into_iter().map(|asked| asked.body + "\n").collect())

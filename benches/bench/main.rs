@@ -1,7 +1,8 @@
 //! What `make bench` runs: figures measured side by side in one run, medians of interleaved rounds, never judged by time.
 //!
 //! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `syslog`, `latency`, `memory`, `idle`,
-//! `restart` and `backfill`, by default all. Each part has numbers of its own where none are given; progress goes to standard error.
+//! `restart`, `backfill` and `late`, by default all. Each part has numbers of its own where none are given; progress
+//! goes to standard error.
 //! What is measured runs in processes of its own (the released binary, the emulator, the broker), so that the
 //! processor time of each is known; this binary starts itself again for what it is compared with.
 
@@ -14,6 +15,7 @@ mod broker;
 mod core;
 mod idle;
 mod kafka;
+mod late;
 mod latency;
 mod memory;
 mod process;
@@ -27,7 +29,7 @@ use std::error::Error;
 /// A bench that can't go on says why and ends.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 8] = ["core", "kafka", "syslog", "latency", "memory", "idle", "restart", "backfill"];
+const PARTS: [&str; 9] = ["core", "kafka", "syslog", "latency", "memory", "idle", "restart", "backfill", "late"];
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -86,7 +88,8 @@ async fn main() -> Outcome<()> {
             "memory" => memory::run(&options).await?,
             "idle" => idle::run(&options).await?,
             "restart" => restart::run(&options).await?,
-            _ => backfill::run(&options).await?,
+            "backfill" => backfill::run(&options).await?,
+            _ => late::run(&options).await?,
         }
     }
     Ok(())

@@ -2,16 +2,12 @@
 //!
 //! A page counts once it has come to its end: of one that is cut and asked for again nothing is counted twice.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::clock::Time;
-use crate::ledger::minutes::{AsIs, further};
+use crate::ledger::minutes::further;
 use crate::ledger::{Fingerprint, Ledger, Minute, minute_of};
-
-/// Records by event.
-type Records = HashMap<Fingerprint, u64, BuildHasherDefault<AsIs>>;
 
 /// What a read has shown.
 #[derive(Debug, Default)]
@@ -19,7 +15,8 @@ pub struct Sightings {
     /// Of the page under way.
     page: Vec<(Minute, Fingerprint)>,
     page_untimed: u64,
-    minutes: BTreeMap<Minute, Records>,
+    /// One for each record, ascending within the minute.
+    minutes: BTreeMap<Minute, Vec<Fingerprint>>,
     /// Records without a readable time, and what is no event to us.
     untimed: u64,
 }
@@ -41,15 +38,15 @@ impl Sightings {
 
     /// The page came to its end; of an event that the read has shown several times the ledger hears how often.
     pub fn end_page(&mut self, ledger: &mut Ledger) {
+        self.page.sort_unstable();
         for of_minute in self.page.chunk_by(|one, next| one.0 == next.0) {
             let minute = of_minute[0].0;
             let records = self.minutes.entry(minute).or_default();
-            for (_, fingerprint) in of_minute {
-                let count = records.entry(*fingerprint).or_default();
-                *count += 1;
-                if *count > 1 {
-                    ledger.saw_further(minute, *fingerprint, *count - 1);
-                }
+            records.reserve_exact(of_minute.len());
+            records.extend(of_minute.iter().map(|(_, fingerprint)| *fingerprint));
+            records.sort_unstable();
+            for of_event in records.chunk_by(|one, next| one == next).filter(|of_event| of_event.len() > 1) {
+                ledger.saw_further(minute, of_event[0], of_event.len() as u64 - 1);
             }
         }
         self.page.clear();
@@ -62,10 +59,10 @@ impl Sightings {
         let minutes = minute_of(range.start)..minute_of(range.end.ceil(MINUTE));
         let mut left = self.minutes.split_off(&minutes.end);
         std::mem::swap(&mut left, &mut self.minutes);
-        let records = left.range(minutes.clone()).flat_map(|(_, records)| records.values()).sum::<u64>();
+        let records: usize = left.range(minutes.clone()).map(|(_, records)| records.len()).sum();
         let held = ledger.held(minutes);
         let unseen = held.iter().map(|(minute, held)| unseen(held, left.get(minute))).sum();
-        Shown { records: records + std::mem::take(&mut self.untimed), unseen }
+        Shown { records: records as u64 + std::mem::take(&mut self.untimed), unseen }
     }
 }
 
@@ -82,12 +79,14 @@ pub struct Shown {
 
 /// Of what is held of a minute, ascending, how many events were not shown. What stands for further records of an event
 /// that was shown is no event.
-fn unseen(held: &[Fingerprint], shown: Option<&Records>) -> u64 {
+fn unseen(held: &[Fingerprint], shown: Option<&Vec<Fingerprint>>) -> u64 {
     let Some(shown) = shown else { return held.len() as u64 };
-    let mut unseen = held.iter().filter(|fingerprint| !shown.contains_key(fingerprint)).count();
-    for fingerprint in shown.keys() {
-        let of_it = (1..).take_while(|number| held.binary_search(&further(*fingerprint, *number)).is_ok());
-        unseen -= of_it.filter(|number| !shown.contains_key(&further(*fingerprint, *number))).count();
+    let was_shown = |fingerprint: &Fingerprint| shown.binary_search(fingerprint).is_ok();
+    let mut unseen = held.iter().filter(|fingerprint| !was_shown(fingerprint)).count();
+    for of_event in shown.chunk_by(|one, next| one == next) {
+        let of_it = (1..).map(|number| further(of_event[0], number));
+        let held_of_it = of_it.take_while(|fingerprint| held.binary_search(fingerprint).is_ok());
+        unseen -= held_of_it.filter(|fingerprint| !was_shown(fingerprint)).count();
     }
     unseen as u64
 }

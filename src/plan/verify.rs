@@ -21,6 +21,8 @@ use crate::plan::sightings::Shown;
 
 /// What was not shown at the last age is read so often in all, each time this much later.
 const TRIES: u8 = 3;
+/// The longest range that is counted as one.
+const DAY: Duration = Duration::from_secs(86_400);
 const TRY_AGAIN: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long verification rests after a failed request, at least and at most.
@@ -198,8 +200,24 @@ impl Verify {
         let whole = range.start == range.start.floor(MINUTE) || range.start == ledger.start();
         let is_old = self.ages.last().is_some_and(|last| range.end <= now - last);
         if is_old && whole && range.end == range.end.floor(MINUTE) {
-            self.work.push(Piece { range, task: Task::Confirm { shown } });
+            let piece = self.with_neighbours(range, shown);
+            self.work.push(piece);
         }
+    }
+
+    /// Where windows are read faster than they are counted, those side by side are counted as one.
+    fn with_neighbours(&mut self, mut range: Range<Time>, mut shown: u64) -> Piece {
+        self.work.retain(|piece| {
+            let Task::Confirm { shown: of_it } = piece.task else { return true };
+            let both = range.start.min(piece.range.start)..range.end.max(piece.range.end);
+            let is_beside = piece.range.end == range.start || range.end == piece.range.start;
+            if !is_beside || both.end.since(both.start) > DAY {
+                return true;
+            }
+            (range, shown) = (both, shown + of_it);
+            false
+        });
+        Piece { range, task: Task::Confirm { shown } }
     }
 
     /// What was read only when the API had forgotten it, and held nothing then, is lost: marked with the read's own commit,

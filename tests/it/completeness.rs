@@ -3,6 +3,7 @@
 //! that the API had shown and we lack.
 
 mod account;
+mod cost;
 mod run;
 mod tally;
 

@@ -19,10 +19,16 @@ pub fn run_at_default_ages(seed: u64) -> Tally {
     run.api.manner.faults = 0;
     run.api.manner.lies.clear();
     run.outages.clear();
+    let run = run_alone(run, seed);
+    run.judge_requests();
+    run.judge()
+}
+
+/// To its end, by itself.
+pub fn run_alone(run: Run, seed: u64) -> Run {
     let mut account = Account::of(vec![run], seed);
     while account.live() {}
-    account.organizations.iter().for_each(Run::judge_requests);
-    account.judge()
+    account.organizations.remove(0)
 }
 
 /// Several organizations under one rate limit, which share nothing else but the process that dies.

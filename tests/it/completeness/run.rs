@@ -27,12 +27,16 @@ pub(super) struct Run {
     pub wanted: Vec<(Time, Time)>,
     /// The API answers nothing then, or we are down.
     pub outages: Vec<Range<Time>>,
+    /// One step in so many is a life's last; none where it is 0.
+    deaths: u16,
     store: Option<Checkpoint>,
     sink: BTreeMap<usize, u64>,
     /// Gathered and not committed.
     batch: Vec<usize>,
     /// Every event that any page showed since the stream began.
     shown: BTreeSet<usize>,
+    /// Places of those that were found late, and when.
+    pub found: Vec<(usize, Time)>,
     pub tally: Tally,
 }
 
@@ -99,23 +103,30 @@ impl Run {
         let start = began - hours(*rng.choice(&[0, 1, 24, 20 * 24]).unwrap());
         let outages = some(&mut rng, 3, 3 * 86_400);
         let held = populate(start - days(10), end, &mut rng);
-        let page_size = settings.page_size;
+        let api = Api::new(held, manner, settings.page_size);
+        Run { outages, deaths: 2_000, rng, ..Run::untroubled(seed, settings, api, start..began, end) }
+    }
+
+    /// One that lives from the second of these times until `end`, and has the API always; its coverage begins at the first.
+    pub fn untroubled(seed: u64, settings: Settings, api: Api, wanted: Range<Time>, end: Time) -> Run {
         Run {
             seed,
-            api: Api::new(held, manner, page_size),
-            now: began,
+            rng: Rng::with_seed(seed),
+            api,
+            now: wanted.end,
             end,
-            last_age: days(8),
+            last_age: settings.ages.last().expect("something is compared"),
             settings,
-            start,
-            wanted: vec![(start, began)],
-            outages,
+            start: wanted.start,
+            wanted: vec![(wanted.start, wanted.end)],
+            outages: Vec::new(),
+            deaths: 0,
             store: None,
             sink: BTreeMap::new(),
             batch: Vec::new(),
             shown: BTreeSet::new(),
+            found: Vec::new(),
             tally: Tally { runs: 1, ..Tally::default() },
-            rng,
         }
     }
 
@@ -136,7 +147,7 @@ impl Run {
         // Ages of eight days and three tries a day apart, beyond the last event's.
         let over = self.end + days(13);
         let calm = self.now > self.end;
-        if !calm && self.rng.u16(..2_000) == 0 {
+        if !calm && self.deaths > 0 && self.rng.u16(..self.deaths) == 0 {
             return Step::Dies;
         }
         let answers = calm || !self.outages.iter().any(|outage| outage.contains(&self.now));
@@ -154,6 +165,8 @@ impl Run {
             ask => {
                 let polling = plan.is_polling();
                 self.tally.polls += u64::from(polling);
+                self.tally.counts += u64::from(matches!(ask, Ask::Count { .. }));
+                self.tally.compared_pages += u64::from(plan.is_checking() && matches!(ask, Ask::Page(_)));
                 let came = self.request(ask, answers);
                 if polling || self.rng.u8(..4) == 0 {
                     Some(came)
@@ -231,13 +244,16 @@ impl Run {
                 (page.places, Some(PageEnd { limit: page.limit, elements, cursor: page.cursor, sent_at }))
             }
         };
-        for place in &places {
-            let held = &self.api.held[*place];
+        for place in places {
+            let held = &self.api.held[place];
             if held.time >= self.start {
                 self.shown.insert(held.number);
             }
             if let Taken::New(delivery) = plan.admit(ledger, &held.event, sent_at) {
-                self.tally.late += u64::from(delivery == jumpstream::record::Delivery::Late);
+                if delivery == jumpstream::record::Delivery::Late {
+                    self.tally.late += 1;
+                    self.found.push((place, sent_at));
+                }
                 self.batch.push(held.number);
             }
         }
@@ -400,7 +416,7 @@ fn populate(from: Time, to: Time, rng: &mut Rng) -> Vec<Held> {
     held
 }
 
-fn lateness(rng: &mut Rng) -> Duration {
+pub(super) fn lateness(rng: &mut Rng) -> Duration {
     let (from, to) = match rng.u16(..1_000) {
         ..800 => (5, 3_600),
         800..950 => (3_600, 86_400),

@@ -9,6 +9,9 @@ pub struct Tally {
     pub events: u64,
     pub requests: u64,
     pub polls: u64,
+    pub counts: u64,
+    /// Read to be compared.
+    pub compared_pages: u64,
     pub crashes: u64,
     pub outages: u64,
     pub failures: u64,
@@ -36,6 +39,8 @@ impl AddAssign for Tally {
         self.events += other.events;
         self.requests += other.requests;
         self.polls += other.polls;
+        self.counts += other.counts;
+        self.compared_pages += other.compared_pages;
         self.crashes += other.crashes;
         self.outages += other.outages;
         self.failures += other.failures;

@@ -125,15 +125,16 @@ impl Api {
         let limit = ask.limit.min(self.highest_limit);
         let seen = now - self.manner.refresh.mul_f64(rng.f64());
         let after = ask.cursor.as_deref().map(parse_cursor);
-        let places: Vec<usize> = (0..self.held.len())
-            .skip(self.held.partition_point(|held| held.time.as_millis() < ask.from.as_millis()))
+        let mut around = self.around(ask.from, ask.to.unwrap_or(Time::MAX));
+        if let Some(after) = after {
+            around.start =
+                around.start.max(self.held.partition_point(|held| (held.time.as_millis(), held.opaque) <= after));
+        }
+        let places: Vec<usize> = around
             .filter(|place| {
                 let held = &self.held[*place];
                 let before_end = ask.to.is_none_or(|to| held.time < to || self.manner.end_inclusive && held.time == to);
-                self.shows(held, seen)
-                    && held.time >= ask.from
-                    && before_end
-                    && after.is_none_or(|after| (held.time.as_millis(), held.opaque) > after)
+                self.shows(held, seen) && held.time >= ask.from && before_end
             })
             .take(limit as usize)
             .collect();
@@ -154,7 +155,8 @@ impl Api {
         self.requests += 1;
         self.manner.intervals.then(|| {
             let mut buckets: Vec<(Time, u64)> = Vec::new();
-            for held in self.held.iter().filter(|held| self.shows(held, now) && from <= held.time && held.time < to) {
+            let around = &self.held[self.around(from, to)];
+            for held in around.iter().filter(|held| self.shows(held, now) && from <= held.time && held.time < to) {
                 let start = held.time.floor(unit.length());
                 match buckets.last_mut() {
                     Some((last, events)) if *last == start => *events += 1,
@@ -168,16 +170,21 @@ impl Api {
     /// How many there are.
     pub fn count(&mut self, from: Time, to: Time, now: Time) -> u64 {
         self.requests += 1;
-        let first = self.held.partition_point(|held| held.time.as_millis() < from.as_millis());
         let counts = |held: &&Held| {
             held.time >= from
                 && (held.time < to || self.manner.end_inclusive && held.time == to)
                 && self.shows(held, now)
         };
-        let near = self.held[first..].iter().take_while(|held| held.time.as_millis() <= to.as_millis());
-        let counted = near.filter(counts).count() as i64;
+        let counted = self.held[self.around(from, to)].iter().filter(counts).count() as i64;
         let lie = self.manner.lies.iter().find(|(when, _)| when.contains(&now)).map_or(0, |(_, lie)| *lie);
         counted.saturating_add(lie).max(0) as u64
+    }
+
+    /// Where those stand that may lie in this time, to the millisecond.
+    fn around(&self, from: Time, to: Time) -> Range<usize> {
+        let before = |time: Time| self.held.partition_point(|held| held.time.as_millis() < time.as_millis());
+        let behind = |time: Time| self.held.partition_point(|held| held.time.as_millis() <= time.as_millis());
+        before(from)..behind(to).max(before(from))
     }
 
     /// Whether the API shows it at `now`.
