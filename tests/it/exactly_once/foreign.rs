@@ -113,7 +113,8 @@ async fn a_foreign_transaction_on_the_events_topic_holds_back_its_readers_and_no
         let Some(stage) = Stage::set("a foreign transaction on the events' topic", LEDGER_PARTITIONS).await else {
             return;
         };
-        let emulator = emulate(calm(4, seed)).await;
+        // So many that some of them have their events in the partition.
+        let emulator = emulate(calm(24, seed)).await;
         let account = format!(", organizations: [{}]", emulator.organizations().join(", "));
         // Open before anything of ours is there, and still when it is taken over.
         let foreigner = Foreigner::intrude(&stage.brokers, &stage.topic, 0, LONG).await;
