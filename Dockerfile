@@ -1,5 +1,6 @@
-# The image from sources: `docker buildx build --platform linux/amd64,linux/arm64 --tag jumpstream .`
+# The image from sources: `DOCKER_BUILDKIT=1 docker build --build-arg REVISION=$(git rev-parse HEAD) --tag jumpstream .`
 #
+# For several platforms see docs/operating/kubernetes.md.
 # Where no image can be pulled, or a binary is built already, `make image` makes the same without this file.
 ARG BUILD=docker.io/library/rust:1-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
@@ -9,13 +10,15 @@ FROM ${BUILD} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends perl make g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# The registry and what was built are kept between builds, for each platform by itself.
+# The registry and what was built are kept between builds, for each platform by itself. Cargo tells by a file's time whether
+# it changed: without the touch, sources that are older than the last build would ship that build's binary.
 ARG TARGETPLATFORM
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=target-${TARGETPLATFORM},target=/src/target \
-    cargo build --release --locked \
+    touch src/lib.rs src/main.rs \
+    && cargo build --release --locked \
     && strip -o /jumpstream target/release/jumpstream \
-    && cargo metadata --locked --format-version 1 | scripts/sbom > /sbom.cdx.json \
+    && cargo metadata --locked --format-version 1 --filter-platform "$(rustc --print host-tuple)" | scripts/sbom > /sbom.cdx.json \
     && mkdir --parents /empty
 
 # The base has glibc, the authorities and the user 65532; it has no shell.
