@@ -8,9 +8,9 @@ use jumpstream::clock::Time;
 use jumpstream::plan::{Ages, Settings};
 
 use super::account;
+use super::days;
 use super::run::{Run, lateness};
 use super::tally::Tally;
-use super::days;
 use crate::random;
 use crate::simulation::api::{self, Api, Held, Manner};
 
