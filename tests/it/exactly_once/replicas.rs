@@ -15,7 +15,10 @@ async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
     let Some(stage) = Stage::set("replicas", LEDGER_PARTITIONS).await else { return };
     let organizations = if random::is_prove() { 300 } else { 24 };
     for seed in random::seeds(1, 1) {
-        let emulator = emulate(Options { organizations, rate: 100.0, fault_share: 0.02, ..awkward(seed) }).await;
+        // Without ties: what shares its millisecond with an organization's last event may come minutes late, where there
+        // are so many organizations, and then only comparing finds it.
+        let options = Options { organizations, rate: 100.0, fault_share: 0.02, ties: 0.0, ..awkward(seed) };
+        let emulator = emulate(options).await;
         let ids = emulator.organizations();
         let account = format!(", organizations: [{}]", ids.join(", "));
         let group = unique("group");
@@ -54,6 +57,8 @@ async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
         fleet.stop().await;
         // Its 429s have the rate lowered, which three hundred organizations would wait for.
         heal(&emulator).await;
+        // Another group, which knows nothing of a dead member and gives its partitions to nobody else.
+        stage.join(&fleet.homes[0], &emulator, &unique("group"), &account);
         fleet.homes[0].catch_up().await;
         let (tally, aborted) = stage.tally(&emulator, until).await;
         println!(

@@ -30,10 +30,12 @@ impl Tally {
         for event in delivered {
             *counts.entry(sha256(event)).or_default() += 1;
         }
+        let lost: Vec<&Truth> = wanted.iter().filter(|truth| !counts.contains_key(&truth.sha256)).collect();
+        lost.iter().take(10).for_each(|truth| println!("lost: {truth:?}"));
         let known: HashSet<&str> = known.iter().map(|truth| truth.sha256.as_str()).collect();
         Tally {
             true_events: wanted.len(),
-            lost: wanted.iter().filter(|truth| !counts.contains_key(&truth.sha256)).count(),
+            lost: lost.len(),
             repeated: counts.values().map(|count| count - 1).sum(),
             foreign: counts.keys().filter(|sha256| !known.contains(sha256.as_str())).count(),
         }
