@@ -21,9 +21,9 @@ use crate::plan::sightings::Shown;
 
 /// What was not shown at the last age is read so often in all, each time this much later.
 const TRIES: u8 = 3;
+const TRY_AGAIN: Duration = Duration::from_secs(86_400);
 /// The longest range that is counted as one.
 const DAY: Duration = Duration::from_secs(86_400);
-const TRY_AGAIN: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long verification rests after a failed request, at least and at most.
 const REST: Range<Duration> = Duration::from_secs(5)..Duration::from_secs(300);
@@ -200,24 +200,25 @@ impl Verify {
         let whole = range.start == range.start.floor(MINUTE) || range.start == ledger.start();
         let is_old = self.ages.last().is_some_and(|last| range.end <= now - last);
         if is_old && whole && range.end == range.end.floor(MINUTE) {
-            let piece = self.with_neighbours(range, shown);
-            self.work.push(piece);
+            let (range, shown) = self.with_neighbours(range, shown);
+            self.work.push(Piece { range, task: Task::Confirm { shown } });
         }
     }
 
-    /// Where windows are read faster than they are counted, those side by side are counted as one.
-    fn with_neighbours(&mut self, mut range: Range<Time>, mut shown: u64) -> Piece {
+    /// Where windows are read faster than they are counted, those side by side are counted as one: their fingerprints
+    /// are held until then. An empty one is by itself, since a neighbour's events don't prove that it was empty.
+    fn with_neighbours(&mut self, mut range: Range<Time>, mut shown: u64) -> (Range<Time>, u64) {
         self.work.retain(|piece| {
             let Task::Confirm { shown: of_it } = piece.task else { return true };
             let both = range.start.min(piece.range.start)..range.end.max(piece.range.end);
-            let is_beside = piece.range.end == range.start || range.end == piece.range.start;
-            if !is_beside || both.end.since(both.start) > DAY {
-                return true;
+            let are_beside = piece.range.end == range.start || range.end == piece.range.start;
+            let are_one = are_beside && shown > 0 && of_it > 0 && both.end.since(both.start) <= DAY;
+            if are_one {
+                (range, shown) = (both, shown + of_it);
             }
-            (range, shown) = (both, shown + of_it);
-            false
+            !are_one
         });
-        Piece { range, task: Task::Confirm { shown } }
+        (range, shown)
     }
 
     /// What was read only when the API had forgotten it, and held nothing then, is lost: marked with the read's own commit,

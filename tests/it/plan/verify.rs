@@ -6,6 +6,7 @@ use std::time::Duration;
 use jumpstream::clock::Time;
 use jumpstream::ledger::{FingerprintKey, Ledger, Mark};
 use jumpstream::plan::cut::Unit;
+use jumpstream::plan::verify::{Step, Verify};
 use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken};
 
 use super::{Desk, INTERVAL, PAGE, minutes, noon, seconds};
@@ -242,6 +243,21 @@ fn a_window_first_read_after_its_last_age_is_verified_by_a_count_behind_it() {
             assert_eq!(settle(&mut desk).start, gap.start, "it is read again and compared");
         }
     }
+}
+
+#[test]
+fn windows_that_wait_side_by_side_are_counted_as_one_and_an_empty_one_by_itself() {
+    let mut desk = read();
+    let mut verify = Verify::new(Ages::of([LAST]), None, PAGE);
+    let hour = |count: u64| noon() - minutes(60 * (24 - count));
+    for (first, shown) in [(4, 0), (1, 4), (3, 5), (2, 3)] {
+        verify.window_read(&mut desk.ledger, hour(first)..hour(first + 1), shown, desk.now);
+    }
+    assert_eq!(verify.next(&mut desk.ledger, desk.now), Some(Step::Count(hour(1)..hour(4))));
+    verify.counted(&mut desk.ledger, 12, desk.now);
+    let verified = Some(Mark::Verified);
+    assert_eq!([1, 2, 3, 4].map(|first| mark(&desk, hour(first))), [verified, verified, verified, None]);
+    assert_eq!(verify.next(&mut desk.ledger, desk.now), Some(Step::Count(hour(4)..hour(5))));
 }
 
 #[test]
