@@ -1,8 +1,9 @@
 //! The command line, as a process: what it prints where, and its exit codes.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use jumpstream::cli::check::{Report, Row, State};
 use jumpstream::exit_code::ExitCode;
@@ -172,4 +173,22 @@ fn an_emulator_that_is_asked_for_nonsense_names_the_option() {
     let output = jumpstream(&["emulate", "--listen", &taken.local_addr().unwrap().to_string()], &[]);
     assert_eq!(code(&output), 1);
     assert!(err(&output).contains("in use"), "{}", err(&output));
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn all_threads_share_one_heap_unless_told_otherwise() {
+    const HEAPS: &str = "MALLOC_ARENA_MAX";
+    for (told, expected) in [(None, "1"), (Some("3"), "3")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstream"));
+        command.args(["emulate", "--listen", "127.0.0.1:0"]).env_remove(HEAPS).envs(told.map(|heaps| (HEAPS, heaps)));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // Its address: it has begun.
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let environment = std::fs::read_to_string(format!("/proc/{}/environ", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let heaps = environment.split('\0').find_map(|variable| variable.strip_prefix(HEAPS)?.strip_prefix('='));
+        assert_eq!(heaps, Some(expected));
+    }
 }
