@@ -13,11 +13,11 @@ const LEDGER_PARTITIONS: u32 = 8;
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
     let Some(stage) = Stage::set("replicas", LEDGER_PARTITIONS).await else { return };
-    let organizations = if random::is_prove() { 300 } else { 24 };
+    // What shares its millisecond with an organization's last event may come minutes late, where there are so many
+    // organizations, and then only comparing finds it.
+    let (organizations, ties) = if random::is_prove() { (300, 0.0) } else { (24, 0.05) };
     for seed in random::seeds(1, 1) {
-        // Without ties: what shares its millisecond with an organization's last event may come minutes late, where there
-        // are so many organizations, and then only comparing finds it.
-        let options = Options { organizations, rate: 100.0, fault_share: 0.02, ties: 0.0, ..awkward(seed) };
+        let options = Options { organizations, rate: 100.0, fault_share: 0.02, ties, ..awkward(seed) };
         let emulator = emulate(options).await;
         let ids = emulator.organizations();
         let account = format!(", organizations: [{}]", ids.join(", "));
