@@ -103,20 +103,29 @@ impl Api {
         Ok(serde_json::from_str::<Clock>(&self.ask("/_emulator/clock", None).await?)?.now.parse()?)
     }
 
-    /// The requests that were answered with a page of events, from `since` on by its clock; of the newest 10,000.
-    async fn pages(&self, since: jiff::Timestamp) -> Outcome<Vec<Asked>> {
+    /// The requests from `since` on by its clock; of the newest 10,000.
+    async fn asked(&self, since: jiff::Timestamp) -> Outcome<Vec<Asked>> {
         let lines = self.ask("/_emulator/requests", None).await?;
         let asked = lines.lines().map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
-        let is_page = |asked: &Asked| asked.time() >= since && asked.status == 200 && asked.path.ends_with("/events");
-        // An account that names no organization looks for one in a page of a single event.
-        Ok(asked.into_iter().filter(|asked| is_page(asked) && !asked.body.contains("\"limit\":1,")).collect())
+        Ok(asked.into_iter().filter(|asked| asked.time() >= since).collect())
     }
 
-    /// How many requests there were for counts, for counts by the minute or hour, and for pages; of the newest 10,000.
+    /// Those of them that were answered with a page of events.
+    async fn pages(&self, since: jiff::Timestamp) -> Outcome<Vec<Asked>> {
+        let is_page = |asked: &Asked| asked.status == 200 && asked.path.ends_with("/events");
+        // An account that names no organization looks for one in a page of a single event.
+        Ok(self
+            .asked(since)
+            .await?
+            .into_iter()
+            .filter(|asked| is_page(asked) && !asked.body.contains("\"limit\":1,"))
+            .collect())
+    }
+
+    /// How many of them were for counts, for counts by the minute or hour, and for pages.
     pub async fn requests_since(&self, since: jiff::Timestamp) -> Outcome<[usize; 3]> {
-        let lines = self.ask("/_emulator/requests", None).await?;
-        let asked = lines.lines().map(serde_json::from_str::<Asked>).collect::<Result<Vec<_>, _>>()?;
-        let of = |path: &str| asked.iter().filter(|asked| asked.time() >= since && asked.path.ends_with(path)).count();
+        let asked = self.asked(since).await?;
+        let of = |path: &str| asked.iter().filter(|asked| asked.path.ends_with(path)).count();
         Ok(["/events/count", "/events/interval", "/events"].map(of))
     }
 

@@ -17,6 +17,7 @@ const EVENTS: u32 = 1_000_000;
 const LATENCIES: [u32; 2] = [5, 300];
 /// What is due when, and by how many hours the clock is set forward for it. The last one reads everything once more.
 const AGES: [(&str, u32); 3] = [("24 h: counted", 24), ("48 h: counted", 24), ("8 d: read", 6 * 24)];
+
 pub async fn run(options: &Options) -> Outcome<()> {
     let Some(broker) = Broker::start().await? else { return Ok(()) };
     let (events, folder) = (options.events(EVENTS), tempfile::tempdir()?);

@@ -242,7 +242,7 @@ impl Set {
 
 /// A fingerprint is a hash already.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AsIs(u64);
+struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {
