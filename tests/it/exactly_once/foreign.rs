@@ -130,14 +130,14 @@ async fn a_foreign_transaction_on_the_events_topic_holds_back_its_readers_and_no
         }
         let until = emulator.now();
         home.catch_up().await;
-        let visible = stage.visible(&stage.topic).await;
-        let hidden = visible.iter().filter(|message| message.partition == 0).count();
-        assert_eq!(hidden, 0, "the transaction was not open: the test did not bite");
+        let in_partition =
+            async || stage.visible(&stage.topic).await.iter().filter(|message| message.partition == 0).count();
+        assert_eq!(in_partition().await, 0, "the transaction was not open: the test did not bite");
         foreigner.abort().await;
         let (tally, uncommitted) = stage.tally(&emulator, until).await;
         say(&format!("seed {seed}, a foreign transaction on the events' topic"), &tally, uncommitted);
         assert_once(&tally);
-        assert!(visible.len() < tally.true_events, "nothing was behind the open transaction: the test did not bite");
+        assert!(in_partition().await > 0, "nothing was behind the open transaction: the test did not bite");
     }
 }
 
