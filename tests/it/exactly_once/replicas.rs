@@ -71,6 +71,9 @@ async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
             spread(frozen),
             spread(restarted)
         );
+        if tally.lost > 0 {
+            fleet.homes.iter().enumerate().for_each(|(place, home)| println!("replica {place}:\n{}", home.logs()));
+        }
         assert_once(&tally);
     }
 }
