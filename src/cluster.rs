@@ -39,6 +39,9 @@ use standing::Standing;
 ///
 /// Less than the session timeout: while a partition drains, the client hears of a lost session only afterwards.
 pub const DRAIN: Duration = Duration::from_secs(5);
+/// For how long at most a dead member seems to own something: the coordinator misses it when its session is over (6 s),
+/// and then waits for those that don't come to the rebalance (15 s).
+pub const MISSED: Duration = Duration::from_secs(25);
 /// How long [`Membership::confirm`] waits for the coordinator: longer than a rebalance in which another member drains.
 const CONFIRM: Duration = Duration::from_secs(10);
 /// How long [`Membership::leave`] waits for the coordinator's answer.

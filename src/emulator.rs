@@ -156,7 +156,7 @@ impl Emulator {
 
     /// Puts `key` in the first key's place, which is refused from now on.
     pub fn rotate_key(&self, key: &str) {
-        self.world.rotate(None, key);
+        self.world.rotate(None, key, None);
     }
 
     /// Lets the next request fail in this way, after those that were ordered before.

@@ -263,7 +263,7 @@ impl Ledger {
 
     /// Notes what is known of `range` from now on.
     pub fn mark(&mut self, range: Range<Time>, mark: Mark) {
-        if self.standing.parts(range.clone(), |own| own != Some(mark)).is_empty() {
+        if self.standing.all(range.clone(), |own| own == Some(mark)) {
             return;
         }
         self.standing.set(range, mark);
@@ -349,7 +349,8 @@ impl Ledger {
 
     /// As [`Self::reopen`], of a range.
     pub fn reopen_range(&mut self, range: Range<Time>) {
-        for part in self.standing.parts(range, |mark| mark.is_none_or(|mark| !mark.is_final())) {
+        let open: Vec<_> = self.standing.parts(range, |mark| mark.is_none_or(|mark| !mark.is_final())).collect();
+        for part in open {
             self.coverage.remove(part.clone());
             self.standing.clear(part);
         }
@@ -364,7 +365,7 @@ impl Ledger {
         }
         let silence = self.last_event_before(time).max(self.start)..instant(minute_of(time));
         let reopens = silence.start < silence.end && silence.end.since(silence.start) > least;
-        let read = self.coverage.within(&silence);
+        let read: Vec<_> = self.coverage.within(silence.clone()).collect();
         if !reopens || read.is_empty() {
             return Vec::new();
         }
@@ -382,8 +383,8 @@ impl Ledger {
         let hour_end = instant(minutes_of(*hour).end);
         // Of settled minutes only their hour's total is left, which does not say when in it.
         let is_settled = |mark: Option<Mark>| mark.is_some_and(|mark| mark.is_final());
-        let known = held >= instant(minutes_of(*hour).start)
-            && self.standing.parts(held..hour_end.max(held), is_settled).is_empty();
+        let known =
+            held >= instant(minutes_of(*hour).start) && !self.standing.any(held..hour_end.max(held), is_settled);
         if known { held } else { held.max(hour_end) }
     }
 
@@ -404,7 +405,7 @@ impl Ledger {
             .filter(|minute| *minute != UNTIMED)
             .filter(|minute| {
                 let range = instant(*minute).max(self.start)..instant(*minute + 1);
-                self.standing.parts(range, |mark| !mark.is_some_and(|mark| mark.is_final())).is_empty()
+                self.standing.all(range, |mark| mark.is_some_and(|mark| mark.is_final()))
             })
             .collect();
         for minute in settled {

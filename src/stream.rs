@@ -174,6 +174,8 @@ struct Reading<'r> {
     poll_succeeded_at: Option<Duration>,
     /// What the batch in flight brings us to.
     coming: Option<report::Milestone>,
+    /// [`Client::key_changes`] when the key was last known to be this organization's.
+    key_changes: u64,
 }
 
 /// Failures in a row.
@@ -220,11 +222,17 @@ impl<'r> Reading<'r> {
             polled_at: None,
             poll_succeeded_at: None,
             coming: None,
+            key_changes: 0,
         }
     }
 
     async fn read(&mut self) -> Result<(), Error> {
         while !*self.stream.shutdown.borrow() {
+            if self.may_be_anothers()
+                && let Turn::End = self.check_owner().await
+            {
+                break;
+            }
             let Some(now) = self.stream.server_time(self.report).await else { break };
             let latest = self.stream.client.latest().unwrap_or(now);
             if let Some(edge) = self.plan.check_edge(&mut self.ledger, latest) {
@@ -372,9 +380,6 @@ impl<'r> Reading<'r> {
         if waited.await.is_none() {
             return Ok(Turn::End);
         }
-        if error.class() == Class::Credential {
-            return self.check_owner().await;
-        }
         Ok(Turn::Next)
     }
 
@@ -419,19 +424,43 @@ impl<'r> Reading<'r> {
         }
     }
 
-    /// The key may have been replaced by another organization's: its events must not fill this ledger.
-    async fn check_owner(&mut self) -> Result<Turn, Error> {
+    /// Whether the key was replaced since it was last known to be this organization's: what it has shown must not fill this
+    /// ledger. Where requests name the organization, the API refuses a key that doesn't see it.
+    fn may_be_anothers(&self) -> bool {
+        !self.stream.names_organization && self.stream.client.key_changes() != self.key_changes
+    }
+
+    /// An answer that may be another organization's, which nobody has looked into: what was asked is asked again.
+    fn leave_out(&mut self) -> Turn {
+        self.plan.abandon_read(self.now());
+        Turn::Next
+    }
+
+    /// Waits until the key is known to be this organization's.
+    async fn check_owner(&mut self) -> Turn {
         let stream = self.stream.clone();
         loop {
-            let Some(seen) = stream.until_shutdown(stream.client.organizations()).await else { return Ok(Turn::End) };
-            let foreign =
-                seen.is_ok_and(|all| !all.is_empty() && all.iter().all(|one| one.id != stream.key.organization));
-            if !foreign {
-                return Ok(Turn::Next);
+            let changes = stream.client.key_changes();
+            let Some(owner) = stream.until_shutdown(stream.client.owner()).await else { return Turn::End };
+            let is_refused = owner.as_ref().is_err_and(|error| error.class() == Class::Credential);
+            match owner {
+                Ok(Some(owner)) if owner != stream.key.organization => self.report.foreign_key(),
+                // Where nothing tells there is nothing to fill the ledger with either.
+                Ok(_) => {
+                    self.key_changes = changes;
+                    self.schedule.reset();
+                    return Turn::Next;
+                }
+                Err(error) => self.report.trouble(&error),
             }
-            self.report.foreign_key();
-            if stream.until_shutdown(tokio::time::sleep(PAUSE.end)).await.is_none() {
-                return Ok(Turn::End);
+            let pause = async {
+                tokio::select! {
+                    () = tokio::time::sleep(self.schedule.pause()) => {}
+                    () = stream.client.credential_changed(), if is_refused => {}
+                }
+            };
+            if stream.until_shutdown(pause).await.is_none() {
+                return Turn::End;
             }
         }
     }

@@ -9,17 +9,13 @@ use tokio::sync::{mpsc, watch};
 use crate::app::Shared;
 use crate::app::roster::Opened;
 use crate::app::tenure::Tenure;
-use crate::clock;
 use crate::commit::Route;
 use crate::ledger::StreamKey;
 use crate::retry::Schedule;
-use crate::source::{Class, Client, Element, Error as SourceError, EventQuery, Usage};
+use crate::source::{Class, Client, Error as SourceError, Usage};
 use crate::stream::{self, Faults, Stream, Telemetry};
 use crate::telemetry::metrics::AccountMetrics;
 use crate::telemetry::status::{AccountSource, AccountStatus, Latch, StreamStatus, Used};
-
-/// How far back an event is looked for that tells the key's organization.
-const LOOK_BACK: Duration = Duration::from_secs(14 * 86_400);
 
 pub(super) struct Account {
     pub name: String,
@@ -117,7 +113,7 @@ impl Account {
         shared.board.trouble(format!("account {}", self.name), Arc::new(move || said.borrow().clone()));
         let mut schedule = Schedule::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
-            match owner(&self.client).await {
+            match self.client.owner().await {
                 Ok(Some(organization)) => {
                     say.send_replace(None);
                     self.telemetry.set_credential_valid(true);
@@ -153,28 +149,6 @@ impl Account {
             tracing::warn!(account = self.name, "waiting: {why}");
         }
     }
-}
-
-/// The one organization that the key lists, else the one that any recent event names.
-pub(super) async fn owner(client: &Client) -> Result<Option<String>, SourceError> {
-    let listed = client.organizations().await;
-    if let Ok([only]) = listed.as_deref() {
-        return Ok(Some(only.id.clone()));
-    }
-    let query = EventQuery {
-        service: "all".to_owned(),
-        start: client.now().unwrap_or_else(clock::wall) - LOOK_BACK,
-        end: None,
-        limit: 1,
-        search_after: None,
-    };
-    let mut page = client.events(None, &query).await?;
-    while let Some(element) = page.next().await? {
-        if let Element::Event(event) = element {
-            return Ok(event.organization().map(str::to_owned));
-        }
-    }
-    Ok(None)
 }
 
 impl Seat {

@@ -1,18 +1,21 @@
 //! `run --until-caught-up`: when everything up to the beginning of the run is covered and committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::roster::{Opened, Roster};
 use crate::app::tenure::Tenure;
 use crate::clock::Time;
+use crate::cluster;
 use crate::exit_code::ExitCode;
 use crate::ledger::StreamKey;
 use crate::telemetry::status::{Board, State};
 
 /// How often a stream is asked whether it has given up.
 const LOOK: Duration = Duration::from_millis(200);
+/// For so many looks nothing may change where others have a part.
+const LOOKS: u32 = (cluster::MISSED.as_millis() / LOOK.as_millis()) as u32;
 /// Of many streams that are behind only so many are named.
 const NAMED: usize = 5;
 
@@ -32,7 +35,7 @@ pub(super) async fn wait(
     board: Board,
     told: impl Future<Output = ()>,
 ) -> ExitCode {
-    let mut behind = Behind { roster, tenure, board, goals: BTreeMap::new() };
+    let mut behind = Behind { roster, tenure, board, goals: BTreeMap::new(), share: None };
     let too_late = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
@@ -59,13 +62,23 @@ struct Behind {
     board: Board,
     /// Up to where each stream is to be covered: the server's time when we began.
     goals: BTreeMap<StreamKey, Time>,
+    /// None while its streams are behind.
+    share: Option<Share>,
+}
+
+/// Some of the homes, whose streams have caught up, and how often just these were seen to be ours.
+struct Share {
+    homes: BTreeSet<u32>,
+    looks: u32,
 }
 
 impl Behind {
     /// False when a stream has given up.
     async fn all_caught_up(&mut self) -> bool {
         loop {
-            let ours = self.ours();
+            // Without any there is nothing to say of: the group has not given us one yet, or has struck us off.
+            let homes = self.tenure.ours().filter(|homes| !homes.is_empty());
+            let ours = homes.as_ref().and_then(|homes| self.streams_of(homes));
             for stream in ours.iter().flatten() {
                 // The earliest that was ever believed: the API's `Date` may prove to have been ahead.
                 if let Some(now) = self.roster.opened(stream).and_then(|opened| opened.client.now()) {
@@ -73,8 +86,11 @@ impl Behind {
                     *goal = now.min(*goal);
                 }
             }
-            if ours.as_ref().is_some_and(|ours| ours.iter().all(|stream| self.has_caught_up(stream))) {
-                return true;
+            let caught_up = ours.as_ref().is_some_and(|ours| ours.iter().all(|stream| self.has_caught_up(stream)));
+            match homes.filter(|_| caught_up) {
+                Some(homes) if self.are_our_share(&homes) => return true,
+                Some(_) => {}
+                None => self.share = None,
             }
             if ours
                 .iter()
@@ -87,9 +103,31 @@ impl Behind {
         }
     }
 
-    /// The streams that this replica owns; none before all of them are known.
-    fn ours(&self) -> Option<Vec<StreamKey>> {
-        let homes = self.tenure.ours()?;
+    /// Whether these homes are all, or have stayed ours until the others have shown that they have the rest: not a dead
+    /// member whom nobody has missed yet, so that nobody reads what it seems to own.
+    ///
+    /// Counts looks: a clock goes on while we stand still.
+    fn are_our_share(&mut self, homes: &BTreeSet<u32>) -> bool {
+        let all = self.tenure.homes();
+        if homes.len() == all as usize {
+            return true;
+        }
+        match &mut self.share {
+            Some(share) if share.homes == *homes => {
+                share.looks += 1;
+                share.looks >= LOOKS
+            }
+            _ => {
+                let wait = cluster::MISSED.as_secs();
+                tracing::info!("caught up with {} of {all} partitions; in {wait} s the others have the rest", homes.len());
+                self.share = Some(Share { homes: homes.clone(), looks: 0 });
+                false
+            }
+        }
+    }
+
+    /// Their streams; none before all streams are known.
+    fn streams_of(&self, homes: &BTreeSet<u32>) -> Option<Vec<StreamKey>> {
         (self.roster.unresolved() == 0).then(|| self.roster.of_homes(|home| homes.contains(&home)))
     }
 
@@ -129,7 +167,10 @@ impl Behind {
             why.push(format!("still reading {}{more}", reading[..reading.len().min(NAMED)].join(", ")));
         }
         if why.is_empty() {
-            why.push("the streams are not known yet".to_owned());
+            why.push(match homes.is_empty() {
+                true => "no partition is this replica's".to_owned(),
+                false => "the streams are not known yet".to_owned(),
+            });
         }
         why
     }

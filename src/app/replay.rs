@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use tokio::sync::{OnceCell, watch};
 
 use crate::app::Error;
-use crate::app::account::owner;
 use crate::app::build::{kafka_settings, open_sink, source_options};
 use crate::clock::Time;
 use crate::config::{self, Config};
@@ -220,7 +219,7 @@ impl Account {
         let mut pauses = Schedule::new(Duration::from_secs(1), Duration::from_secs(60));
         let mut said = String::new();
         loop {
-            let (why, is_credential) = match owner(&self.client).await {
+            let (why, is_credential) = match self.client.owner().await {
                 Ok(Some(organization)) => return organization,
                 Ok(None) => ("no event tells the key's organization; name it in `organizations`".to_owned(), false),
                 Err(error) => (error.to_string(), error.class() == Class::Credential),

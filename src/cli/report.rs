@@ -108,7 +108,7 @@ fn report(ledgers: &BTreeMap<StreamKey, Ledger>, day: Time) -> Report {
             .filter(|(range, _)| range.start < day + DAY && day < range.end)
             .map(|(_, mark)| (mark.missing(), if let Mark::Gone { events } = mark { *events } else { 0 }))
             .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
-        let lost = ledger.standing().parts(day..day + DAY, |mark| mark == Some(Mark::LOST));
+        let lost: Vec<_> = ledger.standing().parts(day..day + DAY, |mark| mark == Some(Mark::LOST)).collect();
         Stream {
             organization: key.organization.clone(),
             service: key.service.clone(),
@@ -142,7 +142,7 @@ fn standing(ledger: &Ledger, range: Range<Time>) -> &'static str {
     if !ledger.coverage().covers(&wanted) {
         return "not read";
     }
-    let any = |is: fn(Option<Mark>) -> bool| !ledger.standing().parts(wanted.clone(), is).is_empty();
+    let any = |is: fn(Option<Mark>) -> bool| ledger.standing().any(wanted.clone(), is);
     match () {
         () if any(|mark| matches!(mark, Some(Mark::Unsettled { .. } | Mark::Doubted { .. }))) => "unsettled",
         () if any(|mark| mark == Some(Mark::LOST)) => "lost",

@@ -23,8 +23,9 @@ pub struct Args {
 
     /// Exit with 0 once all time from `poll.start` to now is covered without a gap
     ///
-    /// That takes one `poll.interval` at least: now is covered by the poll that follows it. Whatever ends it earlier,
-    /// a signal too, makes it exit with 1.
+    /// That takes one `poll.interval` at least: now is covered by the poll that follows it. Beside other replicas it
+    /// reads its share, and then waits 25 s in which one that died would be missed, and its part become ours. Whatever
+    /// ends it earlier, a signal too, makes it exit with 1.
     #[arg(long)]
     pub until_caught_up: bool,
 

@@ -193,5 +193,5 @@ impl Losses {
 }
 
 fn lost(ledger: &Ledger) -> Vec<Range<Time>> {
-    ledger.standing().parts(Time::MIN..Time::MAX, |mark| mark == Some(Mark::LOST))
+    ledger.standing().parts(Time::MIN..Time::MAX, |mark| mark == Some(Mark::LOST)).collect()
 }

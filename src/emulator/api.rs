@@ -56,14 +56,13 @@ fn route(world: &World, asked: &Asked, now: i64) -> Result<Answer, Refusal> {
         return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned()));
     }
     let key = asked.header("x-api-key").unwrap_or_default();
-    if !world.accepts(key) {
-        return Err(Refusal(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned()));
-    }
+    let refused = |_| Refusal(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
+    let own = world.organization_of(key).map_err(refused)?;
     if path == "/api/organizations" {
-        return Ok(organizations(world, asked, now));
+        return Ok(organizations(world, asked, own, now));
     }
     let dataset = world.dataset(now);
-    let organization = organization(&dataset, &asked.headers)?;
+    let organization = organization(&dataset, &asked.headers, own)?;
     let query = Query::parse(&asked.body, &world.options, now)?;
     let range = Range {
         start: query.start.max(now.saturating_sub(world.options.retention.nanos())),
@@ -79,15 +78,15 @@ fn route(world: &World, asked: &Asked, now: i64) -> Result<Answer, Refusal> {
     }
 }
 
-/// The organization that `x-org-id` names; the key's own, which is the first, where it names none.
-fn organization(dataset: &Dataset, headers: &HeaderMap) -> Result<usize, Refusal> {
+/// The organization that `x-org-id` names; the key's own, else the first, where it names none.
+fn organization(dataset: &Dataset, headers: &HeaderMap, own: Option<usize>) -> Result<usize, Refusal> {
     let mut ids = headers.get_all("x-org-id").iter();
-    let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(0) };
+    let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(own.unwrap_or(0)) };
     if more.is_some() {
         return Err(Refusal::bad("the emulator answers for one x-org-id at a time"));
     }
     let known = id.to_str().ok().and_then(|id| dataset.position(id));
-    known.ok_or_else(|| Refusal(StatusCode::FORBIDDEN, "Forbidden".to_owned()))
+    known.filter(|known| own.is_none_or(|own| own == *known)).ok_or_else(|| Refusal(StatusCode::FORBIDDEN, "Forbidden".to_owned()))
 }
 
 fn events(world: &World, dataset: &Dataset, organization: usize, query: &Query, range: &Range) -> Answer {
@@ -204,20 +203,23 @@ fn matching<'a>(
     written.filter(|(_, event)| query.filter.as_ref().is_none_or(|filter| filter.shows(event)))
 }
 
-fn organizations(world: &World, asked: &Asked, now: i64) -> Answer {
+fn organizations(world: &World, asked: &Asked, own: Option<usize>, now: i64) -> Answer {
     let parameter = |name: &str| {
         let pairs = asked.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(key, _)| *key == name).find_map(|(_, value)| value.parse::<usize>().ok())
     };
     let (limit, skip) = (parameter("limit").unwrap_or(10).min(100), parameter("skip").unwrap_or(0));
     let dataset = world.dataset(now);
-    let all = dataset.organizations.iter().enumerate().skip(skip).take(limit);
-    let results: Vec<_> = all
+    let seen = dataset.organizations.iter().enumerate().filter(|(n, _)| own.is_none_or(|own| own == *n));
+    let total = seen.clone().count();
+    let results: Vec<_> = seen
+        .skip(skip)
+        .take(limit)
         .map(|(n, organization)| {
             json!({ "_id": organization.id, "displayName": format!("Organizace č. {}", n + 1), "logoUrl": "" })
         })
         .collect();
-    Answer::json(&json!({ "results": results, "totalCount": dataset.organizations.len() }))
+    Answer::json(&json!({ "results": results, "totalCount": total }))
 }
 
 impl Asked {

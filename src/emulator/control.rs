@@ -57,6 +57,8 @@ struct KeyChange {
     key: String,
     /// Which one it replaces; the first.
     old: Option<String>,
+    /// The one that it sees; all.
+    organization: Option<String>,
 }
 
 /// Answers everything under `/_emulator/` but the truth, which is streamed.
@@ -70,7 +72,14 @@ fn route(world: &World, asked: &Asked) -> Result<Answer, Refusal> {
         (&Method::POST, "/_emulator/clock") => set_clock(world, parse(asked)?)?,
         (&Method::POST, "/_emulator/key") => {
             let change: KeyChange = parse(asked)?;
-            world.rotate(change.old.as_deref(), &change.key);
+            let organization = match &change.organization {
+                None => None,
+                Some(id) => {
+                    let known = world.dataset(world.clock.now()).position(id);
+                    Some(known.ok_or_else(|| Refusal::bad(format!("there is no organization {id}")))?)
+                }
+            };
+            world.rotate(change.old.as_deref(), &change.key, organization);
         }
         (&Method::POST, "/_emulator/faults") => locked(&world.faults).change(parse(asked)?),
         (&Method::POST, "/_emulator/settings") => world.change(parse(asked)?),

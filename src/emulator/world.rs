@@ -22,9 +22,16 @@ pub(super) struct World {
     pub faults: Mutex<Faults>,
     pub settings: RwLock<Settings>,
     dataset: RwLock<Dataset>,
-    keys: RwLock<Vec<String>>,
+    keys: RwLock<Vec<ApiKey>>,
     buckets: Mutex<HashMap<String, Bucket>>,
     turn: AtomicU64,
+}
+
+/// A key, and the organization that it sees alone; none sees all.
+#[derive(Clone)]
+struct ApiKey {
+    text: String,
+    organization: Option<usize>,
 }
 
 /// What can be set while it runs.
@@ -48,10 +55,19 @@ pub(super) struct SettingsChange {
     repeat_cursor: Option<bool>,
 }
 
+/// A key that is refused.
+pub(super) struct Unknown;
+
 /// The requests a key has left.
 struct Bucket {
     left: f64,
     at: Instant,
+}
+
+impl ApiKey {
+    fn seeing_all(text: &str) -> ApiKey {
+        ApiKey { text: text.to_owned(), organization: None }
+    }
 }
 
 impl World {
@@ -73,7 +89,7 @@ impl World {
             journal: Mutex::default(),
             faults: Mutex::new(Faults::new(options.seed, options.fault_share, options.faults.clone())),
             settings: RwLock::new(settings),
-            keys: RwLock::new(options.keys.clone()),
+            keys: RwLock::new(options.keys.iter().map(|key| ApiKey::seeing_all(key)).collect()),
             buckets: Mutex::default(),
             turn: AtomicU64::new(0),
             clock,
@@ -116,16 +132,19 @@ impl World {
         settings.repeat_cursor = change.repeat_cursor.unwrap_or(settings.repeat_cursor);
     }
 
-    pub fn accepts(&self, key: &str) -> bool {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == key)
+    /// Which organization the key sees alone, if any; an error where it is refused.
+    pub fn organization_of(&self, key: &str) -> Result<Option<usize>, Unknown> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().find(|known| known.text == key).map(|known| known.organization).ok_or(Unknown)
     }
 
     /// Puts `key` in place of `old` (the first), which is refused from now on.
-    pub fn rotate(&self, old: Option<&str>, key: &str) {
+    pub fn rotate(&self, old: Option<&str>, key: &str, organization: Option<usize>) {
+        let key = ApiKey { text: key.to_owned(), organization };
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        match keys.iter_mut().find(|known| old.is_none_or(|old| *known == old)) {
-            Some(known) => *known = key.to_owned(),
-            None => keys.push(key.to_owned()),
+        match keys.iter_mut().find(|known| old.is_none_or(|old| known.text == old)) {
+            Some(known) => *known = key,
+            None => keys.push(key),
         }
     }
 

@@ -74,7 +74,9 @@ impl Checkpoint {
             all.sort_unstable();
             all.dedup();
         }
-        self.hours.retain(|hour, _| !later.dropped.contains(hour));
+        for hour in &later.dropped {
+            self.hours.remove(hour);
+        }
         self.hours.extend(later.hours);
         self.first_run = later.first_run;
         self.start = later.start;
@@ -97,7 +99,9 @@ impl Checkpoint {
         self.coverage = later.coverage;
         self.standing = later.standing;
         self.oldest_shown = later.oldest_shown;
-        self.hours.retain(|hour, _| !later.dropped.contains(hour));
+        for hour in &later.dropped {
+            self.hours.remove(hour);
+        }
         self.hours.extend(later.hours);
         self.dropped.extend(later.dropped);
         self.forgotten.extend(later.forgotten);

@@ -81,10 +81,10 @@ impl Coverage {
     }
 
     /// What of `range` has been read, ascending.
-    pub fn within(&self, range: &Range<Time>) -> Vec<Range<Time>> {
-        let first = self.ranges.partition_point(|own| own.end <= range.start);
-        let own = self.ranges[first..].iter().take_while(|own| own.start < range.end);
-        own.map(|own| own.start.max(range.start)..own.end.min(range.end)).collect()
+    pub fn within(&self, Range { start, end }: Range<Time>) -> impl Iterator<Item = Range<Time>> {
+        let first = self.ranges.partition_point(|own| own.end <= start);
+        let own = self.ranges[first..].iter().take_while(move |own| own.start < end);
+        own.map(move |own| own.start.max(start)..own.end.min(end))
     }
 
     /// What of `range` has not been read, ascending.

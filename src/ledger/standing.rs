@@ -102,26 +102,43 @@ impl Standing {
     }
 
     /// The parts of `range` of which `wanted` holds, ascending; it is asked with none for time without a mark.
-    pub fn parts(&self, range: Range<Time>, wanted: impl Fn(Option<Mark>) -> bool) -> Vec<Range<Time>> {
-        let mut parts: Vec<Range<Time>> = Vec::new();
-        let mut take = |part: Range<Time>, mark: Option<Mark>| {
-            if part.start >= part.end || !wanted(mark) {
-                return;
+    pub fn parts(
+        &self,
+        range: Range<Time>,
+        wanted: impl Fn(Option<Mark>) -> bool,
+    ) -> impl Iterator<Item = Range<Time>> {
+        let mut stretches = self.stretches(range).filter(move |(_, mark)| wanted(*mark)).map(|(own, _)| own).peekable();
+        std::iter::from_fn(move || {
+            let mut part = stretches.next()?;
+            while let Some(next) = stretches.next_if(|next| next.start == part.end) {
+                part.end = next.end;
             }
-            match parts.last_mut() {
-                Some(last) if last.end == part.start => last.end = part.end,
-                _ => parts.push(part),
-            }
-        };
-        let mut from = range.start;
+            Some(part)
+        })
+    }
+
+    /// Whether `holds` is true of each instant of `range`; asked as in [`Self::parts`].
+    pub fn all(&self, range: Range<Time>, holds: impl Fn(Option<Mark>) -> bool) -> bool {
+        self.stretches(range).all(|(_, mark)| holds(mark))
+    }
+
+    /// Whether `holds` is true of any instant of `range`.
+    pub fn any(&self, range: Range<Time>, holds: impl Fn(Option<Mark>) -> bool) -> bool {
+        self.stretches(range).any(|(_, mark)| holds(mark))
+    }
+
+    /// All of `range`, stretch by stretch, with and without marks.
+    fn stretches(&self, range: Range<Time>) -> impl Iterator<Item = (Range<Time>, Option<Mark>)> {
         let first = self.ranges.partition_point(|(own, _)| own.end <= range.start);
-        for (own, mark) in self.ranges[first..].iter().take_while(|(own, _)| own.start < range.end) {
-            take(from..own.start.min(range.end), None);
-            take(own.start.max(range.start)..own.end.min(range.end), Some(*mark));
+        let marked = self.ranges[first..].iter().take_while(move |(own, _)| own.start < range.end);
+        let clipped = marked.map(move |(own, mark)| (own.start.max(range.start)..own.end.min(range.end), Some(*mark)));
+        let mut from = range.start;
+        let with_gaps = clipped.chain([(range.end..range.end, None)]).flat_map(move |(own, mark)| {
+            let before = from..own.start;
             from = own.end;
-        }
-        take(from..range.end, None);
-        parts
+            [(before, None), (own, mark)]
+        });
+        with_gaps.filter(|(own, _)| own.start < own.end)
     }
 
     /// Makes the range at `at` and the one before it one, where they touch and say the same.

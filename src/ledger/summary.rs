@@ -63,7 +63,7 @@ impl Ledger {
     fn holds_until(&self, edge: Time, holds: impl Fn(Mark) -> bool) -> Time {
         let read_until = self.gaps().first().map_or(edge, |gap| gap.start);
         let wanted = self.start()..read_until;
-        self.standing().parts(wanted, |mark| !mark.is_some_and(&holds)).first().map_or(read_until, |part| part.start)
+        self.standing().parts(wanted, |mark| !mark.is_some_and(&holds)).next().map_or(read_until, |part| part.start)
     }
 
     /// How far back the API can be asked: as configured, else as far as is known.

@@ -72,11 +72,12 @@ impl Ages {
         let range = first_part(ledger, Time::MIN..reached, is_due)?;
         // What was doubted at one time is read as one, and alone.
         let first = ledger.standing().at(range.start);
-        let (tries, same): (u8, Vec<Range<Time>>) = match first {
-            Some(Mark::Doubted { tries, .. }) => (tries, ledger.standing().parts(range, |mark| mark == first)),
-            _ => (0, ledger.standing().parts(range, |mark| !matches!(mark, Some(Mark::Doubted { .. })))),
+        let is_same = |mark: Option<Mark>| match (first, mark) {
+            (Some(Mark::Doubted { .. }), mark) => mark == first,
+            (_, mark) => !matches!(mark, Some(Mark::Doubted { .. })),
         };
-        same.into_iter().next().map(|range| (range, tries))
+        let tries = if let Some(Mark::Doubted { tries, .. }) = first { tries } else { 0 };
+        ledger.standing().parts(range, is_same).next().map(|range| (range, tries))
     }
 }
 
@@ -88,19 +89,19 @@ fn first_part(ledger: &Ledger, band: Range<Time>, is_due: impl Fn(Option<Mark>) 
     if band.start >= band.end {
         return None;
     }
-    ledger.coverage().within(&band).into_iter().find_map(|covered| {
+    ledger.coverage().within(band).find_map(|covered| {
         // A minute that was read in part is compared once it is whole; the first of all has no other part.
         let from = if covered.start == ledger.start() { covered.start } else { covered.start.ceil(MINUTE) };
         let whole = from..covered.end.floor(MINUTE);
         if whole.start >= whole.end {
             return None;
         }
-        let part = ledger.standing().parts(whole.clone(), &is_due).into_iter().next()?;
+        let part = ledger.standing().parts(whole.clone(), &is_due).next()?;
         let from = part.start.floor(MINUTE).max(whole.start);
         let midnight = from.floor(DAY) + DAY;
         let minutes = from..part.end.ceil(MINUTE).min(whole.end).min(midnight);
         // A settled part of a minute, as there is where the start was moved, must not be read again.
-        let open = ledger.standing().parts(minutes, |mark| mark.is_none_or(|mark| !mark.is_final()));
-        open.into_iter().find(|open| part.start < open.end)
+        let mut open = ledger.standing().parts(minutes, |mark| mark.is_none_or(|mark| !mark.is_final()));
+        open.find(|open| part.start < open.end)
     })
 }

@@ -182,15 +182,14 @@ impl Verify {
         if self.looked_through != ledger.oldest_shown() {
             self.looked_through = ledger.oldest_shown();
             let untold = |mark: Option<Mark>| mark == Some(Mark::Unprovable) || mark == Some(Mark::LOST);
-            let again = ledger.standing().parts(horizon..Time::MAX, untold);
+            let again: Vec<_> = ledger.standing().parts(horizon..Time::MAX, untold).collect();
             again.into_iter().for_each(|range| ledger.look_again(range));
         }
         let limit = minute_of(horizon.min(now - last));
-        for covered in ledger.coverage().within(&(ledger.start()..instant(limit))) {
-            for part in ledger.standing().parts(covered, |mark| mark.is_none_or(|mark| !mark.is_final())) {
-                ledger.mark(part, Mark::Unprovable);
-            }
-        }
+        let is_open = |mark: Option<Mark>| mark.is_none_or(|mark| !mark.is_final());
+        let covered = ledger.coverage().within(ledger.start()..instant(limit));
+        let open: Vec<_> = covered.flat_map(|range| ledger.standing().parts(range, is_open)).collect();
+        open.into_iter().for_each(|part| ledger.mark(part, Mark::Unprovable));
     }
 
     /// A gap's window was read to its end and showed so many records: where it is older than the last age, no later look
@@ -284,7 +283,7 @@ impl Verify {
 
     fn compare_count(&mut self, ledger: &mut Ledger, range: Range<Time>, age: Duration, counted: u64, now: Time) {
         let unsettled = |mark: Option<Mark>| matches!(mark, Some(Mark::Unsettled { .. }));
-        let was_settled = ledger.standing().parts(range.clone(), unsettled).is_empty();
+        let was_settled = !ledger.standing().any(range.clone(), unsettled);
         if was_settled && counted == ledger.shown(minutes(&range)) {
             return ledger.mark(range, Mark::Counted { age });
         }
@@ -449,14 +448,11 @@ fn settle(ledger: &mut Ledger, range: Range<Time>, age: Duration, missing: u64) 
 
 /// Marks all of `range` that is not lost; what is lost stays so, but where something of it was shown after all.
 fn conclude(ledger: &mut Ledger, range: Range<Time>, mark: Mark) {
-    for part in ledger.standing().parts(range.clone(), |own| own != Some(Mark::LOST)) {
-        ledger.mark(part, mark);
-    }
-    for part in ledger.standing().parts(range, |own| own == Some(Mark::LOST)) {
-        if ledger.shown(minutes(&part)) > 0 {
-            ledger.mark(part, mark);
-        }
-    }
+    let told = ledger.standing().parts(range.clone(), |own| own != Some(Mark::LOST));
+    let lost = ledger.standing().parts(range, |own| own == Some(Mark::LOST));
+    let shown = lost.filter(|part| ledger.shown(minutes(part)) > 0);
+    let parts: Vec<_> = told.chain(shown).collect();
+    parts.into_iter().for_each(|part| ledger.mark(part, mark));
 }
 
 /// The minutes that `range` lies in.

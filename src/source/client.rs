@@ -18,7 +18,7 @@ use super::rate::Rate;
 use super::turns::Purpose;
 use super::usage::Usage;
 use super::wire::{cause, host, http, is_tls, join, read, url};
-use super::{Bucket, Error, EventQuery, Head, IntervalQuery, Observer, Options, Page, Phase};
+use super::{Bucket, Element, Error, EventQuery, Head, IntervalQuery, Observer, Options, Page, Phase};
 use crate::clock::{self, Sample, ServerClock, Time};
 use crate::event::is_organization;
 
@@ -31,6 +31,8 @@ const ORGANIZATIONS: usize = 100;
 const ORGANIZATION_PAGES: usize = 1_000;
 /// The largest count believed: more than any organization has, and exact in every JSON reader.
 const MOST_EVENTS: u64 = 1 << 53;
+/// How far back an event may lie that tells whose a key is.
+const LOOK_BACK: Duration = Duration::from_secs(14 * 86_400);
 /// Our clock and the API's may differ by this much before a line says so.
 const SKEW: Duration = Duration::from_secs(120);
 
@@ -215,6 +217,30 @@ impl Client {
             }
         }
         Err(Error::Malformed { why: format!("more than {ORGANIZATION_PAGES} pages of organizations") })
+    }
+
+    /// The organization that is read where requests name none: the only one that the key lists, else the one that any
+    /// recent event names. None where nothing tells.
+    pub async fn owner(&self) -> Result<Option<String>, Error> {
+        let listed = self.organizations().await;
+        if let Ok([only]) = listed.as_deref() {
+            return Ok(Some(only.id.clone()));
+        }
+        let start = self.now().unwrap_or_else(clock::wall) - LOOK_BACK;
+        let query = EventQuery { service: "all".to_owned(), start, end: None, limit: 1, search_after: None };
+        let mut page = self.events(None, &query).await?;
+        while let Some(element) = page.next().await? {
+            if let Element::Event(event) = element {
+                return Ok(event.organization().map(str::to_owned));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How often another key was found where the first one stood. An answer may be another organization's where this has
+    /// changed since that organization was last asked for.
+    pub fn key_changes(&self) -> u64 {
+        self.0.credential.changes()
     }
 
     /// Returns when the key's file holds another key than the one refused last, or becomes readable. It looks

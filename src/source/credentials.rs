@@ -85,6 +85,8 @@ struct State {
     looked: Option<Duration>,
     /// The key that the API refused last.
     refused: Option<Key>,
+    /// How often the key was another one than before.
+    changes: u64,
 }
 
 /// What changes when a file does, by a write, a rename or a swapped link: device, inode, length, and the times of
@@ -145,9 +147,14 @@ impl Credential {
         let mut state = self.state();
         if state.key.as_ref().is_some_and(|old| !old.is(&key)) {
             tracing::info!(source = %self.source, "the api key has changed");
+            state.changes += 1;
         }
-        *state = State { key: Some(key.clone()), stamp, looked: Some(clock::uptime()), refused: state.refused.take() };
+        (state.key, state.stamp, state.looked) = (Some(key.clone()), stamp, Some(clock::uptime()));
         Ok(key)
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.state().changes
     }
 
     /// The API refused `key`: gives the one that stands there now, where it is another.

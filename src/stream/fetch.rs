@@ -47,6 +47,7 @@ impl Reading<'_> {
     pub(super) async fn page(&mut self, page: Result<Page, SourceError>, sent_at: Duration) -> Result<Turn, Error> {
         let mut page = match page {
             Err(error) => return self.failed(error, sent_at).await,
+            Ok(_) if self.may_be_anothers() => return Ok(self.leave_out()),
             Ok(page) => page,
         };
         let stream = self.stream.clone();

@@ -6,5 +6,5 @@ mod handover;
 mod placement;
 mod process;
 mod pulse;
-mod replica;
+pub mod replica;
 mod trouble;

@@ -16,6 +16,7 @@ mod rebuild;
 mod remade;
 mod replicas;
 mod rights;
+mod share;
 mod token;
 mod too_large;
 mod zombie;

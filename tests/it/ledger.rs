@@ -24,7 +24,8 @@ fn at(text: &str) -> Time {
 
 /// Whatever was read before the last age is verified, and its fingerprints are let go.
 pub fn settle(ledger: &mut Ledger, now: Time) {
-    for range in ledger.coverage().within(&(Time::MIN..now - LAST_AGE)) {
+    let read: Vec<_> = ledger.coverage().within(Time::MIN..now - LAST_AGE).collect();
+    for range in read {
         ledger.mark(range, Mark::Verified);
     }
     ledger.forget_settled(now - LAST_AGE, now);

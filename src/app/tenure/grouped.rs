@@ -63,7 +63,7 @@ pub(in crate::app) struct State {
 /// What the group has given us.
 #[derive(Debug, Clone, Default)]
 struct Holds {
-    /// Whether the group has had us once.
+    /// Whether the group has us, as far as we have heard.
     admitted: bool,
     /// Counts what was assigned: a partition that was lost and comes back is another tenure.
     terms: u64,
@@ -190,6 +190,8 @@ impl Grouped {
                 }
             }
             Change::Lost(homes) => {
+                // Until the next rebalance has us, what we own is not known, not none.
+                holds.admitted = false;
                 for home in homes {
                     holds.homes.remove(&home);
                 }

@@ -32,7 +32,7 @@ fn letter(ledger: &Ledger, from: Time, to: Time) -> char {
     if !ledger.coverage().covers(&wanted) {
         return '!';
     }
-    let any = |is: Is| !ledger.standing().parts(wanted.clone(), is).is_empty();
+    let any = |is: Is| ledger.standing().any(wanted.clone(), is);
     let worst: [(char, Is); 6] = [
         ('?', |mark| matches!(mark, Some(Mark::Unsettled { .. } | Mark::Doubted { .. }))),
         ('0', |mark| mark == Some(Mark::LOST)),

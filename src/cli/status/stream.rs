@@ -86,7 +86,7 @@ impl Stream {
         let range = range.unwrap_or(&all);
         let parts = |wanted: fn(Mark) -> bool| -> Vec<Stretch> {
             let parts = ledger.standing().parts(range.clone(), |mark| mark.is_some_and(wanted));
-            parts.into_iter().map(Stretch::from).collect()
+            parts.map(Stretch::from).collect()
         };
         let retention = ledger.retention(retention);
         let past = length(&ledger.past_retention(retention, now));

@@ -165,8 +165,7 @@ fn stretch(stretch: &Stretch) -> String {
 /// Was anything missing then?
 fn answer(stream: &Stream, ledger: &Ledger, range: &Range<Time>) -> String {
     let wanted = range.start.max(ledger.start())..range.end.min(ledger.edge().unwrap_or(ledger.start()));
-    let all =
-        |holds: fn(Mark) -> bool| ledger.standing().parts(wanted.clone(), |mark| !mark.is_some_and(holds)).is_empty();
+    let all = |holds: fn(Mark) -> bool| ledger.standing().all(wanted.clone(), |mark| mark.is_some_and(holds));
     match () {
         () if wanted.start >= wanted.end => "none of it is wanted, or has been read yet".to_owned(),
         () if stream.missing_events > 0 => "yes: the API counts more than it shows".to_owned(),

@@ -26,14 +26,14 @@ use crate::sink::kafka::{Attempt, Outcome, Transactions};
 use crate::sink::{self, Refused, Wait};
 use crate::store::kafka::Ledgers;
 use crate::store::kafka::Options;
-use crate::store::kafka::book::Book;
+use crate::store::kafka::book::{self, Book};
 use crate::store::kafka::format::Entry;
 use crate::store::kafka::group::{Group, Place, Submission, Way, write_entries};
 use crate::store::{self, Store};
 
 /// How often checkpoints that deliver nothing are written, those of all streams together.
 const IDLE: Duration = Duration::from_secs(300);
-/// How many entries of theirs one transaction holds: few KB each, but for whole hours of up to 256 KiB.
+/// Where a transaction of theirs is full, in entries: few KB each, but for whole hours of up to 256 KiB.
 const IDLE_ENTRIES: usize = 64;
 /// Rising pauses between tries of what is aside: each costs a transaction.
 const PAUSE: Range<Duration> = Duration::from_millis(500)..Duration::from_secs(10);
@@ -449,11 +449,9 @@ impl Work {
 
     /// The checkpoints of streams that have delivered nothing for a while, many in one transaction.
     async fn write_idle(&self) -> Result<(), String> {
-        let mut entries = Vec::new();
-        self.books.shelves().values_mut().for_each(|shelf| entries.extend(shelf.idle_entries()));
-        // Entries of one stream stay in their order, and a shorter claim is never written alone: each is whole by itself.
-        for some in entries.chunks(IDLE_ENTRIES) {
-            write_entries(&self.producer, &self.options.topic, self.number, some).await?;
+        let idle: Vec<Vec<Entry>> = self.books.shelves().values_mut().map(Shelf::idle_entries).collect();
+        for some in book::in_transactions(idle, IDLE_ENTRIES) {
+            write_entries(&self.producer, &self.options.topic, self.number, &some).await?;
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{PAGES, delivered, emulate, eventually, nothing, steer};
+use crate::process::tally::Tally;
 use crate::process::{EVENTS, Home, Settings, client, requests};
-use jumpstream::emulator::{Emulator, Options};
+use jumpstream::emulator::{Emulator, Options, Truth};
 
 const KEY: &str = "jca_5ecretThatNobodyMaySee";
 const NEXT: &str = "jca_n3xtSecretThatNobodyMaySee";
@@ -75,6 +76,38 @@ async fn the_key_is_nowhere_in_state_logs_metrics_status() {
     let log = client().get(format!("{}/_emulator/requests", emulator.url())).send().await.unwrap();
     home.write("requests", log.text().await.unwrap());
     assert_eq!(holding(home.folder(), KEY), ["requests"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_valid_key_of_another_organization_is_not_read_by() {
+    const OTHER: &str = "jca_0fAn0therOrganization";
+    let keys = vec![KEY.to_owned(), OTHER.to_owned()];
+    let emulator = emulate(Options { keys, events: 200, organizations: 2, rate: 50.0, ..nothing() }).await;
+    let organizations = emulator.organizations();
+    for (key, organization) in [KEY, OTHER].iter().zip(&organizations) {
+        steer(&emulator, "key", format!(r#"{{"old":"{key}","key":"{key}","organization":"{organization}"}}"#)).await;
+    }
+    let home = Home::new(Settings { poll: "{interval: 1s, start: 2h, page_size: 20}", ..Settings::of(&emulator) });
+    home.write("key", KEY);
+    let mut process = home.start(&[]);
+    delivered(&home, 150).await;
+    // The first one stays valid, so nothing is refused.
+    home.write("key", OTHER);
+    process.degraded("the key belongs to another organization").await;
+    home.write("key", KEY);
+    process.ready().await;
+    process.stop().await;
+    let until = emulator.now();
+    home.catch_up().await;
+
+    let sent = requests(&emulator).await.iter().filter(|request| request["x-api-key"] == OTHER).count();
+    assert!(sent > 0, "the other key was never sent");
+    let own = |truths: Vec<Truth>| -> Vec<Truth> {
+        truths.into_iter().filter(|truth| truth.organization == organizations[0]).collect()
+    };
+    let (wanted, known) = (own(emulator.truth(Some(until))), own(emulator.truth(None)));
+    let tally = Tally::of(&wanted, &known, home.lines(EVENTS));
+    assert_eq!(tally, Tally { true_events: wanted.len(), lost: 0, repeated: 0, foreign: 0 });
 }
 
 /// Waits until a page is asked for, beyond the first requests, and answered with this status.

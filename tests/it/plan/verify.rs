@@ -304,7 +304,7 @@ fn days(count: u64) -> Duration {
 }
 
 fn lost(desk: &Desk) -> Vec<Range<Time>> {
-    desk.ledger.standing().parts(Time::MIN..Time::MAX, |mark| mark == Some(Mark::LOST))
+    desk.ledger.standing().parts(Time::MIN..Time::MAX, |mark| mark == Some(Mark::LOST)).collect()
 }
 
 #[test]

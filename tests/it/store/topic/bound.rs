@@ -1,10 +1,13 @@
 //! However odd a stream is, the commit entries that live stay few, and an hour is not written again for every event.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::ledger::{Minute, UNTIMED};
+use jumpstream::store::kafka::book;
+use jumpstream::store::kafka::format::Entry;
 
 use super::feed::{Feed, minute};
 use crate::random;
@@ -99,4 +102,22 @@ fn a_fast_backfill_is_held_twice_at_most() {
     feed.rest(now);
     let (bytes, events) = (feed.live.values().sum::<usize>(), feed.fingerprints() * 8);
     assert!(bytes < events * 105 / 100, "{bytes} bytes for {events} of fingerprints, at rest");
+}
+
+#[test]
+fn what_quiet_streams_have_to_write_is_cut_between_streams_and_never_within_one() {
+    let mut rng = Rng::with_seed(random::seeds(1, 1).next().unwrap());
+    for _ in 0..200 {
+        let entry = |stream: usize, number: usize| Entry { key: vec![stream as u8, number as u8], value: None };
+        let streams: Vec<Vec<Entry>> = (0..rng.usize(..40))
+            .map(|stream| (0..rng.usize(..12)).map(|number| entry(stream, number)).collect())
+            .collect();
+        let transactions = book::in_transactions(streams.clone(), 16);
+        assert_eq!(transactions.concat(), streams.concat());
+        let firsts = |entries: &Vec<Entry>| entries.iter().map(|entry| entry.key[0]).collect::<BTreeSet<u8>>();
+        let seen: Vec<u8> = transactions.iter().flat_map(firsts).collect();
+        assert_eq!(seen.len(), seen.iter().collect::<BTreeSet<_>>().len(), "a stream is in two transactions");
+        let (last, full) = transactions.split_last().map_or((0, &[][..]), |(last, full)| (last.len(), full));
+        assert!(full.iter().all(|entries| (16..16 + 12).contains(&entries.len())) && last < 16 + 12);
+    }
 }

@@ -1,0 +1,113 @@
+//! `run --until-caught-up` as one of several members: what another one holds and gives up is read before it ends.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jumpstream::cluster::Options;
+use rdkafka::ClientConfig;
+
+use super::{Member, Stage, assert_once, calm, say};
+use crate::cluster::replica::Replica;
+use crate::kafka::unique;
+use crate::process::{emulate, eventually};
+use crate::random;
+use crate::sink::proxy::{Mode, Proxy};
+
+const LEDGER_PARTITIONS: u32 = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_until_caught_up_takes_what_a_member_leaves_and_does_not_end_without_it() {
+    let Some(stage) = Stage::set("a share of the partitions", LEDGER_PARTITIONS).await else { return };
+    let seed = random::seeds(1, 1).next().unwrap();
+    let emulator = emulate(calm(24, seed)).await;
+    let ids = emulator.organizations();
+    let group = unique("group");
+    let home = stage.home(&emulator, &group, &format!(", organizations: [{}]", ids.join(", ")));
+    // It makes the ledger topic.
+    home.catch_up().await;
+
+    let idler = Idler::join(&stage, &group);
+    idler.owns(LEDGER_PARTITIONS as usize).await;
+    let mut process = home.start(&["--until-caught-up", "--timeout", "2m"]);
+    // Beside another it is given nothing at first, and then its half.
+    process.said("caught up with 4 of 8 partitions").await;
+    let until = emulator.now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(process.is_running(), "it ended with half of the streams unread: {}", process.log());
+    idler.replica.leave().await;
+    assert_eq!(process.ended().await, 0, "{}", process.log());
+    let (tally, aborted) = stage.tally(&emulator, until).await;
+    say(&format!("a share, seed {seed}"), &tally, aborted);
+    assert_once(&tally);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_until_caught_up_beside_another_member_ends_with_its_own_share() {
+    let Some(stage) = Stage::set("half of the partitions", LEDGER_PARTITIONS).await else { return };
+    let emulator = emulate(calm(4, 1)).await;
+    let group = unique("group");
+    let home = stage.home(&emulator, &group, &format!(", organizations: [{}]", emulator.organizations().join(", ")));
+    home.catch_up().await;
+    let idler = Idler::join(&stage, &group);
+    idler.owns(LEDGER_PARTITIONS as usize).await;
+    let log = home.catch_up().await;
+    assert!(log.contains("caught up with 4 of 8 partitions"), "{log}");
+    idler.owns(LEDGER_PARTITIONS as usize).await;
+    idler.replica.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_until_caught_up_that_is_struck_off_the_group_waits_until_it_is_back() {
+    let Some(stage) = Stage::set("a run struck off the group", LEDGER_PARTITIONS).await else { return };
+    let emulator = emulate(calm(4, 1)).await;
+    let proxy = Proxy::before(&stage.brokers).await;
+    let (address, group) = (proxy.address(), unique("group"));
+    let account = format!(", organizations: [{}]", emulator.organizations().join(", "));
+    let member = Member { group: &group, account: &account, brokers: Some(&address), ..Member::default() };
+    let home = stage.home_of(&emulator, member);
+    let mut process = home.start(&["--until-caught-up", "--timeout", "4m"]);
+    process.said("taken over").await;
+    proxy.set(Mode::Silent);
+    process.said("lost to the group").await;
+    let until = emulator.now();
+    tokio::time::sleep(jumpstream::cluster::MISSED + Duration::from_secs(5)).await;
+    assert!(process.is_running(), "it ended while it owned nothing: {}", process.log());
+    proxy.set(Mode::Open);
+    assert_eq!(process.ended().await, 0, "{}", process.log());
+    let (tally, aborted) = stage.tally(&emulator, until).await;
+    say("struck off the group", &tally, aborted);
+    assert_once(&tally);
+}
+
+/// A member that owns and reads nothing.
+struct Idler {
+    replica: Replica,
+    owned: Arc<AtomicUsize>,
+}
+
+impl Idler {
+    fn join(stage: &Stage, group: &str) -> Idler {
+        let brokers = stage.brokers.clone();
+        let client = move || {
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", &brokers);
+            Ok(config)
+        };
+        let options =
+            Options { client: Box::new(client), tokens: None, topic: stage.ledger.clone(), group: group.to_owned() };
+        let owned = Arc::new(AtomicUsize::new(0));
+        let counted = owned.clone();
+        let replica = Replica::start(options, move |_, owns| {
+            let _ = if owns { counted.fetch_add(1, Ordering::Relaxed) } else { counted.fetch_sub(1, Ordering::Relaxed) };
+        });
+        Idler { replica, owned }
+    }
+
+    async fn owns(&self, count: usize) {
+        eventually(&format!("the idle member owns {count} partitions"), async || {
+            (self.owned.load(Ordering::Relaxed) == count).then_some(())
+        })
+        .await;
+    }
+}
