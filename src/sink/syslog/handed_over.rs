@@ -6,6 +6,7 @@
 //! longer: a receiver of the wrong kind, or one that refuses our certificate, says so only when it has been spoken to.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::sink::Wait;
 
 /// So much is formatted and written at once.
 const CHUNK: usize = 128 << 10;
-/// Between two questions to the kernel: from so much, doubling, to so much.
-const ASKING: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(10));
+/// Between two questions to the kernel.
+const ASKING: RangeInclusive<Duration> = Duration::from_micros(200)..=Duration::from_millis(10);
 
 /// A connection.
 pub(super) struct Connection {
@@ -158,8 +159,8 @@ impl Mark {
         deadlines: &Deadlines,
         wait: &mut Wait<'_>,
     ) -> Result<(), Fault> {
-        let (mut pause, longest) = ASKING;
         let mut best = 0;
+        let mut asking = Asking::new();
         let mut stalled = Stall::new();
         loop {
             // First what was written: what the kernel takes meanwhile can only make the difference smaller.
@@ -182,9 +183,34 @@ impl Mark {
             } else if stalled.is_due(deadlines) {
                 stalled.say(address, &self.ends, deadlines, wait)?;
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(longest);
+            sleep(asking.pause(self.end - acknowledged)).await;
         }
+    }
+}
+
+/// When the kernel is asked again: when the rest should have arrived, going by what arrived since the last time. A receiver
+/// that is as fast as we are has nothing to read while we sleep longer than that.
+struct Asking {
+    pause: Duration,
+    asked: Duration,
+    /// Bytes.
+    left: u64,
+}
+
+impl Asking {
+    fn new() -> Asking {
+        Asking { pause: *ASKING.start(), asked: clock::uptime(), left: 0 }
+    }
+
+    fn pause(&mut self, left: u64) -> Duration {
+        let (now, arrived) = (clock::uptime(), self.left.saturating_sub(left));
+        self.pause = match arrived {
+            0 => self.pause * 2,
+            arrived => (now - self.asked).mul_f64(left as f64 / arrived as f64),
+        };
+        self.pause = self.pause.clamp(*ASKING.start(), *ASKING.end());
+        (self.asked, self.left) = (now, left);
+        self.pause
     }
 }
 

@@ -57,8 +57,6 @@ async fn replicas_take_over_from_each_other_and_nothing_is_lost_or_twice() {
         fleet.stop().await;
         // Its 429s have the rate lowered, which three hundred organizations would wait for.
         heal(&emulator).await;
-        // Another group, which knows nothing of a dead member and gives its partitions to nobody else.
-        stage.join(&fleet.homes[0], &emulator, &unique("group"), &account);
         fleet.homes[0].catch_up().await;
         let (tally, aborted) = stage.tally(&emulator, until).await;
         println!(
