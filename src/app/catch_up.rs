@@ -119,7 +119,10 @@ impl Behind {
             }
             _ => {
                 let wait = cluster::MISSED.as_secs();
-                tracing::info!("caught up with {} of {all} partitions; in {wait} s the others have the rest", homes.len());
+                tracing::info!(
+                    "caught up with {} of {all} partitions; in {wait} s the others have the rest",
+                    homes.len()
+                );
                 self.share = Some(Share { homes: homes.clone(), looks: 0 });
                 false
             }

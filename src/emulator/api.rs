@@ -86,7 +86,9 @@ fn organization(dataset: &Dataset, headers: &HeaderMap, own: Option<usize>) -> R
         return Err(Refusal::bad("the emulator answers for one x-org-id at a time"));
     }
     let known = id.to_str().ok().and_then(|id| dataset.position(id));
-    known.filter(|known| own.is_none_or(|own| own == *known)).ok_or_else(|| Refusal(StatusCode::FORBIDDEN, "Forbidden".to_owned()))
+    known
+        .filter(|known| own.is_none_or(|own| own == *known))
+        .ok_or_else(|| Refusal(StatusCode::FORBIDDEN, "Forbidden".to_owned()))
 }
 
 fn events(world: &World, dataset: &Dataset, organization: usize, query: &Query, range: &Range) -> Answer {

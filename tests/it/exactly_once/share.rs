@@ -1,7 +1,7 @@
 //! `run --until-caught-up` as one of several members: what another one holds and gives up is read before it ends.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jumpstream::cluster::Options;
@@ -99,7 +99,8 @@ impl Idler {
         let owned = Arc::new(AtomicUsize::new(0));
         let counted = owned.clone();
         let replica = Replica::start(options, move |_, owns| {
-            let _ = if owns { counted.fetch_add(1, Ordering::Relaxed) } else { counted.fetch_sub(1, Ordering::Relaxed) };
+            let _ =
+                if owns { counted.fetch_add(1, Ordering::Relaxed) } else { counted.fetch_sub(1, Ordering::Relaxed) };
         });
         Idler { replica, owned }
     }
