@@ -46,6 +46,7 @@ struct Account {
     clock: Mutex<Clock>,
     cursor_complained: AtomicBool,
     first: tokio::sync::Mutex<()>,
+    seen: tokio::sync::Mutex<organizations::Seen>,
 }
 
 #[derive(Default)]
@@ -143,6 +144,7 @@ impl Client {
                 clock: Mutex::default(),
                 cursor_complained: AtomicBool::new(false),
                 first: tokio::sync::Mutex::default(),
+                seen: tokio::sync::Mutex::default(),
                 options,
             }),
             Purpose::default(),

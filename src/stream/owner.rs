@@ -3,15 +3,27 @@
 //! # Invariants
 //! Nothing that a key has shown is taken in before the key is known to be this stream's organization's.
 
-use crate::source::Class;
+use crate::source::{Class, Error as SourceError};
 
-use super::{Reading, Turn};
+use super::{Reading, Stream, Turn};
+
+impl Stream {
+    /// As far as anything tells: where nothing does, there is nothing to fill the ledger with either, or the API itself
+    /// refuses a key that doesn't see the organization that is named.
+    async fn has_anothers_key(&self) -> Result<bool, SourceError> {
+        let own = self.key.organization.as_str();
+        match self.names_organization {
+            true => Ok(!self.client.sees(own).await?),
+            false => Ok(self.client.owner().await?.is_some_and(|owner| owner != own)),
+        }
+    }
+}
 
 impl Reading<'_> {
     /// Whether the key was replaced since it was last known to be this organization's: what it has shown must not fill this
-    /// ledger. Where requests name the organization, the API refuses a key that doesn't see it.
+    /// ledger.
     pub(super) fn may_be_anothers(&self) -> bool {
-        !self.stream.names_organization && self.stream.client.key_changes() != self.key_changes
+        self.stream.client.key_changes() != self.key_changes
     }
 
     /// An answer that may be another organization's, which nobody has looked into: what was asked is asked again.
@@ -25,12 +37,11 @@ impl Reading<'_> {
         let stream = self.stream.clone();
         loop {
             let changes = stream.client.key_changes();
-            let Some(owner) = stream.until_shutdown(stream.client.owner()).await else { return Turn::End };
-            let is_refused = owner.as_ref().is_err_and(|error| error.class() == Class::Credential);
-            match owner {
-                Ok(Some(owner)) if owner != stream.key.organization => self.report.foreign_key(),
-                // Where nothing tells there is nothing to fill the ledger with either.
-                Ok(_) => {
+            let Some(is_anothers) = stream.until_shutdown(stream.has_anothers_key()).await else { return Turn::End };
+            let is_refused = is_anothers.as_ref().is_err_and(|error| error.class() == Class::Credential);
+            match is_anothers {
+                Ok(true) => self.report.foreign_key(),
+                Ok(false) => {
                     self.key_changes = changes;
                     self.schedule.reset();
                     return Turn::Next;

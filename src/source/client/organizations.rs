@@ -24,7 +24,37 @@ pub struct Organization {
     pub name: String,
 }
 
+/// What a key was last found to see.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// [`Client::key_changes`] at that time; none before the first.
+    key: Option<u64>,
+    /// Empty where the key tells nothing.
+    organizations: HashSet<String>,
+}
+
 impl Client {
+    /// Whether the key sees `organization`; true where it doesn't tell. Asked of the API once for each key: a thousand
+    /// streams need no thousand answers.
+    ///
+    /// # Errors
+    /// The key is refused.
+    pub async fn sees(&self, organization: &str) -> Result<bool, Error> {
+        let mut seen = self.0.seen.lock().await;
+        // Looks whether its file was changed.
+        self.0.credential.key().await?;
+        let key = self.key_changes();
+        if seen.key != Some(key) {
+            let organizations = match self.organizations().await {
+                Ok(all) => all.into_iter().map(|organization| organization.id).collect(),
+                Err(error @ (Error::Unauthorized { .. } | Error::Credential(_))) => return Err(error),
+                Err(_) => HashSet::new(),
+            };
+            *seen = Seen { key: Some(key), organizations };
+        }
+        Ok(seen.organizations.is_empty() || seen.organizations.contains(organization))
+    }
+
     /// `GET /api/organizations`, all pages: what the key sees.
     pub async fn organizations(&self) -> Result<Vec<Organization>, Error> {
         let (mut found, mut seen, mut skip) = (Vec::new(), HashSet::new(), 0);

@@ -80,6 +80,16 @@ async fn the_key_is_nowhere_in_state_logs_metrics_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_valid_key_of_another_organization_is_not_read_by() {
+    swap_the_key(|_| String::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_one_where_requests_name_the_organization() {
+    swap_the_key(|organization| format!(", organizations: [{organization}]")).await;
+}
+
+/// `account` as in [`Settings`], for the first organization.
+async fn swap_the_key(account: fn(&str) -> String) {
     const OTHER: &str = "jca_0fAn0therOrganization";
     let keys = vec![KEY.to_owned(), OTHER.to_owned()];
     let emulator = emulate(Options { keys, events: 200, organizations: 2, rate: 50.0, ..nothing() }).await;
@@ -87,7 +97,9 @@ async fn a_valid_key_of_another_organization_is_not_read_by() {
     for (key, organization) in [KEY, OTHER].iter().zip(&organizations) {
         steer(&emulator, "key", format!(r#"{{"old":"{key}","key":"{key}","organization":"{organization}"}}"#)).await;
     }
-    let home = Home::new(Settings { poll: "{interval: 1s, start: 2h, page_size: 20}", ..Settings::of(&emulator) });
+    let account = account(&organizations[0]);
+    let poll = "{interval: 1s, start: 2h, page_size: 20}";
+    let home = Home::new(Settings { poll, account: &account, ..Settings::of(&emulator) });
     home.write("key", KEY);
     let mut process = home.start(&[]);
     delivered(&home, 150).await;
