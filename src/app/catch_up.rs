@@ -35,7 +35,8 @@ pub(super) async fn wait(
     board: Board,
     told: impl Future<Output = ()>,
 ) -> ExitCode {
-    let mut behind = Behind { roster, tenure, board, goals: BTreeMap::new(), share: None };
+    let mut behind =
+        Behind { roster, tenure, board, goals: BTreeMap::new(), reached: BTreeSet::new(), share: Share::default() };
     let too_late = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
@@ -62,11 +63,13 @@ struct Behind {
     board: Board,
     /// Up to where each stream is to be covered: the server's time when we began.
     goals: BTreeMap<StreamKey, Time>,
-    /// None while its streams are behind.
-    share: Option<Share>,
+    /// The streams that have come so far: what becomes due for comparing later is another run's.
+    reached: BTreeSet<StreamKey>,
+    share: Share,
 }
 
-/// Some of the homes, whose streams have caught up, and how often just these were seen to be ours.
+/// Homes whose streams have caught up, and how often just these were seen to be ours.
+#[derive(Default)]
 struct Share {
     homes: BTreeSet<u32>,
     looks: u32,
@@ -77,29 +80,35 @@ impl Behind {
     async fn all_caught_up(&mut self) -> bool {
         loop {
             // Without any there is nothing to say of: the group has not given us one yet, or has struck us off.
-            let homes = self.tenure.ours().filter(|homes| !homes.is_empty());
-            let ours = homes.as_ref().and_then(|homes| self.streams_of(homes));
-            for stream in ours.iter().flatten() {
-                // The earliest that was ever believed: the API's `Date` may prove to have been ahead.
-                if let Some(now) = self.roster.opened(stream).and_then(|opened| opened.client.now()) {
-                    let goal = self.goals.entry(stream.clone()).or_insert(now);
-                    *goal = now.min(*goal);
-                }
+            let homes = self.tenure.ours().unwrap_or_default();
+            let streams = self.streams_of(&homes);
+            for stream in &streams {
+                self.look(stream);
             }
-            let caught_up = ours.as_ref().is_some_and(|ours| ours.iter().all(|stream| self.has_caught_up(stream)));
-            match homes.filter(|_| caught_up) {
-                Some(homes) if self.are_our_share(&homes) => return true,
-                Some(_) => {}
-                None => self.share = None,
+            let known = !homes.is_empty() && self.roster.unresolved() == 0;
+            if !known || !streams.iter().all(|stream| self.reached.contains(stream)) {
+                self.share = Share::default();
+            } else if self.are_our_share(&homes) {
+                return true;
             }
-            if ours
-                .iter()
-                .flatten()
-                .any(|stream| self.roster.opened(stream).is_some_and(|opened| has_given_up(&opened)))
-            {
+            if streams.iter().any(|stream| self.roster.opened(stream).is_some_and(|opened| has_given_up(&opened))) {
                 return false;
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Notes up to where the stream is to be covered, and whether it is.
+    fn look(&mut self, stream: &StreamKey) {
+        let Some(opened) = self.roster.opened(stream) else { return };
+        // The earliest that was ever believed: the API's `Date` may prove to have been ahead.
+        if let Some(now) = opened.client.now() {
+            let goal = self.goals.entry(stream.clone()).or_insert(now);
+            *goal = now.min(*goal);
+        }
+        let covered = *opened.covered.borrow();
+        if self.goals.get(stream).is_some_and(|goal| covered.is_some_and(|covered| covered >= *goal)) {
+            self.reached.insert(stream.clone());
         }
     }
 
@@ -112,31 +121,20 @@ impl Behind {
         if homes.len() == all as usize {
             return true;
         }
-        match &mut self.share {
-            Some(share) if share.homes == *homes => {
-                share.looks += 1;
-                share.looks >= LOOKS
-            }
-            _ => {
-                let wait = cluster::MISSED.as_secs();
-                tracing::info!(
-                    "caught up with {} of {all} partitions; in {wait} s the others have the rest",
-                    homes.len()
-                );
-                self.share = Some(Share { homes: homes.clone(), looks: 0 });
-                false
-            }
+        if self.share.homes != *homes {
+            let wait = cluster::MISSED.as_secs();
+            tracing::info!(
+                "caught up with {} of {all} partitions; waiting {wait} s for what else may become ours",
+                homes.len()
+            );
+            self.share = Share { homes: homes.clone(), looks: 0 };
         }
+        self.share.looks += 1;
+        self.share.looks > LOOKS
     }
 
-    /// Their streams; none before all streams are known.
-    fn streams_of(&self, homes: &BTreeSet<u32>) -> Option<Vec<StreamKey>> {
-        (self.roster.unresolved() == 0).then(|| self.roster.of_homes(|home| homes.contains(&home)))
-    }
-
-    fn has_caught_up(&self, stream: &StreamKey) -> bool {
-        let covered = self.roster.opened(stream).and_then(|opened| *opened.covered.borrow());
-        self.goals.get(stream).is_some_and(|goal| covered.is_some_and(|covered| covered >= *goal))
+    fn streams_of(&self, homes: &BTreeSet<u32>) -> Vec<StreamKey> {
+        self.roster.of_homes(|home| homes.contains(&home))
     }
 
     /// Everything is covered, and what was due has been compared with the API.
@@ -162,8 +160,10 @@ impl Behind {
         let mut why = self.board.waits();
         let homes = self.tenure.ours().unwrap_or_default();
         let streams = self.roster.of_homes(|home| homes.contains(&home)).into_iter();
-        let reading: Vec<String> =
-            streams.filter(|stream| !self.has_caught_up(stream)).filter_map(|stream| self.reading(&stream)).collect();
+        let reading: Vec<String> = streams
+            .filter(|stream| !self.reached.contains(stream))
+            .filter_map(|stream| self.reading(&stream))
+            .collect();
         if !reading.is_empty() {
             let more = reading.len().saturating_sub(NAMED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
