@@ -1,16 +1,12 @@
 //! `run --until-caught-up` as one of several members: what another one holds and gives up is read before it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jumpstream::cluster::Options;
-use rdkafka::ClientConfig;
-
 use super::{Member, Stage, assert_once, calm, say};
-use crate::cluster::replica::Replica;
+use crate::cluster::replica::Group;
 use crate::kafka::unique;
-use crate::process::{emulate, eventually};
+use crate::process::{emulate, steer};
 use crate::random;
 use crate::sink::proxy::{Mode, Proxy};
 
@@ -27,15 +23,16 @@ async fn a_run_until_caught_up_takes_what_a_member_leaves_and_does_not_end_witho
     // It makes the ledger topic.
     home.catch_up().await;
 
-    let idler = Idler::join(&stage, &group);
-    idler.owns(LEDGER_PARTITIONS as usize).await;
+    let members = group_of(&stage, &group);
+    let idler = members.replica(0);
+    members.owned_by(0, LEDGER_PARTITIONS as usize).await;
     let mut process = home.start(&["--until-caught-up", "--timeout", "2m"]);
     // Beside another it is given nothing at first, and then its half.
     process.said("caught up with 4 of 8 partitions").await;
     let until = emulator.now();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(process.is_running(), "it ended with half of the streams unread: {}", process.log());
-    idler.replica.leave().await;
+    idler.leave().await;
     assert_eq!(process.ended().await, 0, "{}", process.log());
     let (tally, aborted) = stage.tally(&emulator, until).await;
     say(&format!("a share, seed {seed}"), &tally, aborted);
@@ -43,18 +40,23 @@ async fn a_run_until_caught_up_takes_what_a_member_leaves_and_does_not_end_witho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_until_caught_up_beside_another_member_ends_with_its_own_share() {
+async fn a_run_until_caught_up_beside_another_member_ends_with_its_share_whatever_becomes_due_meanwhile() {
     let Some(stage) = Stage::set("half of the partitions", LEDGER_PARTITIONS).await else { return };
     let emulator = emulate(calm(4, 1)).await;
     let group = unique("group");
     let home = stage.home(&emulator, &group, &format!(", organizations: [{}]", emulator.organizations().join(", ")));
     home.catch_up().await;
-    let idler = Idler::join(&stage, &group);
-    idler.owns(LEDGER_PARTITIONS as usize).await;
-    let log = home.catch_up().await;
-    assert!(log.contains("caught up with 4 of 8 partitions"), "{log}");
-    idler.owns(LEDGER_PARTITIONS as usize).await;
-    idler.replica.leave().await;
+    let members = group_of(&stage, &group);
+    let idler = members.replica(0);
+    members.owned_by(0, LEDGER_PARTITIONS as usize).await;
+    let mut process = home.start(&["--until-caught-up", "--timeout", "2m"]);
+    process.said("caught up with 4 of 8 partitions").await;
+    // From here on something is due to be compared, and can't be.
+    steer(&emulator, "faults", r#"{"kind":"internal_error","count":100000,"path":"/events/count"}"#).await;
+    emulator.advance(Duration::from_secs(180));
+    assert_eq!(process.ended().await, 0, "{}", process.log());
+    members.owned_by(0, LEDGER_PARTITIONS as usize).await;
+    idler.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,35 +82,8 @@ async fn a_run_until_caught_up_that_is_struck_off_the_group_waits_until_it_is_ba
     assert_once(&tally);
 }
 
-/// A member that owns and reads nothing.
-struct Idler {
-    replica: Replica,
-    owned: Arc<AtomicUsize>,
-}
-
-impl Idler {
-    fn join(stage: &Stage, group: &str) -> Idler {
-        let brokers = stage.brokers.clone();
-        let client = move || {
-            let mut config = ClientConfig::new();
-            config.set("bootstrap.servers", &brokers);
-            Ok(config)
-        };
-        let options =
-            Options { client: Box::new(client), tokens: None, topic: stage.ledger.clone(), group: group.to_owned() };
-        let owned = Arc::new(AtomicUsize::new(0));
-        let counted = owned.clone();
-        let replica = Replica::start(options, move |_, owns| {
-            let _ =
-                if owns { counted.fetch_add(1, Ordering::Relaxed) } else { counted.fetch_sub(1, Ordering::Relaxed) };
-        });
-        Idler { replica, owned }
-    }
-
-    async fn owns(&self, count: usize) {
-        eventually(&format!("the idle member owns {count} partitions"), async || {
-            (self.owned.load(Ordering::Relaxed) == count).then_some(())
-        })
-        .await;
-    }
+/// The members' group; those of it in this process own partitions and read nothing.
+fn group_of(stage: &Stage, name: &str) -> Group {
+    let (bootstrap, topic) = (stage.brokers.clone(), stage.ledger.clone());
+    Group { bootstrap, topic, name: name.to_owned(), partitions: LEDGER_PARTITIONS, history: Arc::default() }
 }
