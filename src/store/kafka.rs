@@ -18,7 +18,7 @@
 pub mod book;
 pub mod fold;
 pub mod format;
-mod group;
+pub mod group;
 mod partition;
 mod reading;
 pub mod rebuild;

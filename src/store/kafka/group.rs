@@ -150,3 +150,16 @@ pub(super) async fn write_entries(
         Err(lost) => Err(lost.to_string()),
     }
 }
+
+/// What several streams have to write, transaction by transaction, each of `few` entries or a stream more: a stream's are in
+/// one, since the parts of a large hour say nothing without each other.
+pub fn in_transactions(streams: Vec<Vec<Entry>>, few: usize) -> Vec<Vec<Entry>> {
+    let mut transactions: Vec<Vec<Entry>> = Vec::new();
+    for entries in streams.into_iter().filter(|entries| !entries.is_empty()) {
+        match transactions.last_mut() {
+            Some(last) if last.len() < few => last.extend(entries),
+            _ => transactions.push(entries),
+        }
+    }
+    transactions
+}

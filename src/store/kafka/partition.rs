@@ -26,9 +26,9 @@ use crate::sink::kafka::{Attempt, Outcome, Transactions};
 use crate::sink::{self, Refused, Wait};
 use crate::store::kafka::Ledgers;
 use crate::store::kafka::Options;
-use crate::store::kafka::book::{self, Book};
+use crate::store::kafka::book::Book;
 use crate::store::kafka::format::Entry;
-use crate::store::kafka::group::{Group, Place, Submission, Way, write_entries};
+use crate::store::kafka::group::{Group, Place, Submission, Way, in_transactions, write_entries};
 use crate::store::{self, Store};
 
 /// How often checkpoints that deliver nothing are written, those of all streams together.
@@ -450,7 +450,7 @@ impl Work {
     /// The checkpoints of streams that have delivered nothing for a while, many in one transaction.
     async fn write_idle(&self) -> Result<(), String> {
         let idle: Vec<Vec<Entry>> = self.books.shelves().values_mut().map(Shelf::idle_entries).collect();
-        for some in book::in_transactions(idle, IDLE_ENTRIES) {
+        for some in in_transactions(idle, IDLE_ENTRIES) {
             write_entries(&self.producer, &self.options.topic, self.number, &some).await?;
         }
         Ok(())

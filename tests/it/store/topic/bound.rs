@@ -6,8 +6,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::ledger::{Minute, UNTIMED};
-use jumpstream::store::kafka::book;
 use jumpstream::store::kafka::format::Entry;
+use jumpstream::store::kafka::group::in_transactions;
 
 use super::feed::{Feed, minute};
 use crate::random;
@@ -112,7 +112,7 @@ fn what_quiet_streams_have_to_write_is_cut_between_streams_and_never_within_one(
         let streams: Vec<Vec<Entry>> = (0..rng.usize(..40))
             .map(|stream| (0..rng.usize(..12)).map(|number| entry(stream, number)).collect())
             .collect();
-        let transactions = book::in_transactions(streams.clone(), 16);
+        let transactions = in_transactions(streams.clone(), 16);
         assert_eq!(transactions.concat(), streams.concat());
         let firsts = |entries: &Vec<Entry>| entries.iter().map(|entry| entry.key[0]).collect::<BTreeSet<u8>>();
         let seen: Vec<u8> = transactions.iter().flat_map(firsts).collect();
