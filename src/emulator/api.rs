@@ -56,8 +56,8 @@ fn route(world: &World, asked: &Asked, now: i64) -> Result<Answer, Refusal> {
         return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned()));
     }
     let key = asked.header("x-api-key").unwrap_or_default();
-    let refused = |_| Refusal(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
-    let own = world.organization_of(key).map_err(refused)?;
+    let refused = || Refusal(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
+    let own = world.key(key).ok_or_else(refused)?.organization;
     if path == "/api/organizations" {
         return Ok(organizations(world, asked, own, now));
     }

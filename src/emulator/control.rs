@@ -72,13 +72,11 @@ fn route(world: &World, asked: &Asked) -> Result<Answer, Refusal> {
         (&Method::POST, "/_emulator/clock") => set_clock(world, parse(asked)?)?,
         (&Method::POST, "/_emulator/key") => {
             let change: KeyChange = parse(asked)?;
-            let organization = match &change.organization {
-                None => None,
-                Some(id) => {
-                    let known = world.dataset(world.clock.now()).position(id);
-                    Some(known.ok_or_else(|| Refusal::bad(format!("there is no organization {id}")))?)
-                }
+            let position = |id: &String| {
+                let known = world.dataset(world.clock.now()).position(id);
+                known.ok_or_else(|| Refusal::bad(format!("there is no organization {id}")))
             };
+            let organization = change.organization.as_ref().map(position).transpose()?;
             world.rotate(change.old.as_deref(), &change.key, organization);
         }
         (&Method::POST, "/_emulator/faults") => locked(&world.faults).change(parse(asked)?),

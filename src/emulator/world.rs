@@ -27,11 +27,12 @@ pub(super) struct World {
     turn: AtomicU64,
 }
 
-/// A key, and the organization that it sees alone; none sees all.
+/// A key that is accepted.
 #[derive(Clone)]
-struct ApiKey {
+pub(super) struct ApiKey {
     text: String,
-    organization: Option<usize>,
+    /// The one that it sees; none sees all.
+    pub organization: Option<usize>,
 }
 
 /// What can be set while it runs.
@@ -55,19 +56,10 @@ pub(super) struct SettingsChange {
     repeat_cursor: Option<bool>,
 }
 
-/// A key that is refused.
-pub(super) struct Unknown;
-
 /// The requests a key has left.
 struct Bucket {
     left: f64,
     at: Instant,
-}
-
-impl ApiKey {
-    fn seeing_all(text: &str) -> ApiKey {
-        ApiKey { text: text.to_owned(), organization: None }
-    }
 }
 
 impl World {
@@ -89,7 +81,9 @@ impl World {
             journal: Mutex::default(),
             faults: Mutex::new(Faults::new(options.seed, options.fault_share, options.faults.clone())),
             settings: RwLock::new(settings),
-            keys: RwLock::new(options.keys.iter().map(|key| ApiKey::seeing_all(key)).collect()),
+            keys: RwLock::new(
+                options.keys.iter().map(|key| ApiKey { text: key.clone(), organization: None }).collect(),
+            ),
             buckets: Mutex::default(),
             turn: AtomicU64::new(0),
             clock,
@@ -132,10 +126,9 @@ impl World {
         settings.repeat_cursor = change.repeat_cursor.unwrap_or(settings.repeat_cursor);
     }
 
-    /// Which organization the key sees alone, if any; an error where it is refused.
-    pub fn organization_of(&self, key: &str) -> Result<Option<usize>, Unknown> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().find(|known| known.text == key).map(|known| known.organization).ok_or(Unknown)
+    /// None where it is refused.
+    pub fn key(&self, text: &str) -> Option<ApiKey> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).iter().find(|known| known.text == text).cloned()
     }
 
     /// Puts `key` in place of `old` (the first), which is refused from now on.
