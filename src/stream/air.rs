@@ -81,6 +81,9 @@ impl Reading<'_> {
             // What it was for has been given up.
             return Ok(Turn::Next);
         }
+        if self.may_be_anothers() {
+            return Ok(self.leave_out());
+        }
         match answer {
             Answer::Page(page) => self.page(*page, sent_at).await,
             Answer::Interval(buckets) => self.interval(buckets, sent_at).await,

@@ -26,7 +26,11 @@ pub struct Causes {
 impl Causes {
     /// Requests have failed since `now` at the latest.
     pub fn met(&mut self, error: &SourceError, now: Time) {
-        let cause = cause(reason(error));
+        self.hindered(cause(reason(error)), now);
+    }
+
+    /// Nothing has been read since `now` at the latest.
+    pub fn hindered(&mut self, cause: Cause, now: Time) {
         if self.under_way.is_none_or(|(_, own)| own != cause) {
             self.healed(now);
             self.under_way = Some((now, cause));

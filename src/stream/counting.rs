@@ -14,7 +14,6 @@ impl Reading<'_> {
         sent_at: Duration,
     ) -> Result<Turn, Error> {
         match buckets {
-            Ok(_) if self.may_be_anothers() => return Ok(self.leave_out()),
             Ok(buckets) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
                 self.plan.interval_read(&mut self.ledger, &buckets);
@@ -40,7 +39,6 @@ impl Reading<'_> {
 
     pub(super) async fn count(&mut self, events: Result<u64, SourceError>, sent_at: Duration) -> Result<Turn, Error> {
         match events {
-            Ok(_) if self.may_be_anothers() => Ok(self.leave_out()),
             Ok(events) => {
                 let now = self.now();
                 self.plan.count_read(&mut self.ledger, events, now);

@@ -39,6 +39,7 @@ impl Reading<'_> {
         let query = query::events(&stream.key.service, ask);
         match stream.until_shutdown(client.events(stream.organization(), &query)).await {
             None => Ok(Turn::End),
+            Some(_) if self.may_be_anothers() => Ok(self.leave_out()),
             Some(page) => self.page(page, sent_at).await,
         }
     }
@@ -47,7 +48,6 @@ impl Reading<'_> {
     pub(super) async fn page(&mut self, page: Result<Page, SourceError>, sent_at: Duration) -> Result<Turn, Error> {
         let mut page = match page {
             Err(error) => return self.failed(error, sent_at).await,
-            Ok(_) if self.may_be_anothers() => return Ok(self.leave_out()),
             Ok(page) => page,
         };
         let stream = self.stream.clone();

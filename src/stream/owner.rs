@@ -6,6 +6,7 @@
 use crate::source::{Class, Error as SourceError};
 
 use super::{Reading, Stream, Turn};
+use crate::telemetry::status::Cause;
 
 impl Stream {
     /// As far as anything tells: where nothing does, there is nothing to fill the ledger with either, or the API itself
@@ -40,13 +41,19 @@ impl Reading<'_> {
             let Some(is_anothers) = stream.until_shutdown(stream.has_anothers_key()).await else { return Turn::End };
             let is_refused = is_anothers.as_ref().is_err_and(|error| error.class() == Class::Credential);
             match is_anothers {
-                Ok(true) => self.report.foreign_key(),
+                Ok(true) => {
+                    self.causes.hindered(Cause::KeyRefused, self.now());
+                    self.report.foreign_key();
+                }
                 Ok(false) => {
                     self.key_changes = changes;
                     self.schedule.reset();
                     return Turn::Next;
                 }
-                Err(error) => self.report.trouble(&error),
+                Err(error) => {
+                    self.causes.met(&error, self.now());
+                    self.report.trouble(&error);
+                }
             }
             let pause = async {
                 tokio::select! {
