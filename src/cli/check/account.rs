@@ -5,14 +5,12 @@ use std::time::Duration;
 use crate::app::source_options;
 use crate::clock::{self, Time};
 use crate::config::{self, Config, Secret};
-use crate::source::{Class, Client, Element, Error, EventQuery, Organization, Phase};
+use crate::source::{Class, Client, Error, EventQuery, Organization, Phase};
 use crate::telemetry::quote;
 
 use super::{Row, WITHIN};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// As far back as the pipeline looks for an event that tells the organization.
-const LOOK_BACK: Duration = Duration::from_secs(14 * 86_400);
 /// The clocks may differ by this much; beyond it something is wrong.
 const ODD: Duration = Duration::from_secs(120);
 /// Beyond this nobody can say which clock is right, and a wrong one claims time as read that has not passed.
@@ -68,7 +66,7 @@ impl Answers {
         for service in &account.services {
             let mut sum = Err(Error::Malformed { why: "nothing was asked".to_owned() });
             for organization in &wanted {
-                let query = last(DAY, service, client);
+                let query = last_day(service, client);
                 let asked = patiently(|| client.count(*organization, &query)).await;
                 match (asked, &mut sum) {
                     (Ok(count), Ok(sum)) => *sum += count,
@@ -275,21 +273,14 @@ fn may_pass(error: &Error) -> bool {
     !absent && matches!(error.class(), Class::Retry { .. })
 }
 
-fn last(span: Duration, service: &str, client: &Client) -> EventQuery {
+fn last_day(service: &str, client: &Client) -> EventQuery {
     let now = client.now().unwrap_or_else(clock::wall);
-    EventQuery { service: service.to_owned(), start: now - span, end: None, limit: 1, search_after: None }
+    EventQuery { service: service.to_owned(), start: now - DAY, end: None, limit: 1, search_after: None }
 }
 
-/// The organization that the key's newest events name, if there are any.
+/// The organization that the key's events name, if there are any.
 async fn own(client: &Client) -> Option<String> {
-    let look = async {
-        let mut page = client.events(None, &last(LOOK_BACK, "all", client)).await.ok()?;
-        match page.next().await.ok()?? {
-            Element::Event(event) => event.organization().map(str::to_owned),
-            Element::Oversized(_) | Element::Malformed(_) => None,
-        }
-    };
-    tokio::time::timeout(WITHIN, look).await.ok()?
+    tokio::time::timeout(WITHIN, client.named_by_events()).await.ok()?.ok()?
 }
 
 fn describe(organization: &Organization) -> String {

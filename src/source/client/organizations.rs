@@ -74,9 +74,14 @@ impl Client {
     /// recent event names. None where nothing tells.
     pub async fn owner(&self) -> Result<Option<String>, Error> {
         let listed = self.organizations().await;
-        if let Ok([only]) = listed.as_deref() {
-            return Ok(Some(only.id.clone()));
+        match listed.as_deref() {
+            Ok([only]) => Ok(Some(only.id.clone())),
+            _ => self.named_by_events().await,
         }
+    }
+
+    /// The organization that any recent event names, asked for without naming one.
+    pub async fn named_by_events(&self) -> Result<Option<String>, Error> {
         let start = self.now().unwrap_or_else(clock::wall) - LOOK_BACK;
         let query = EventQuery { service: "all".to_owned(), start, end: None, limit: 1, search_after: None };
         let mut page = self.events(None, &query).await?;
