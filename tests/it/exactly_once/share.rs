@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jumpstream::emulator::Emulator;
+
 use super::{Member, Stage, assert_once, calm, say};
-use crate::cluster::replica::Group;
+use crate::cluster::replica::{Group, Replica};
 use crate::kafka::unique;
-use crate::process::{emulate, steer};
+use crate::process::{Home, emulate, steer};
 use crate::random;
 use crate::sink::proxy::{Mode, Proxy};
 
@@ -17,15 +19,7 @@ async fn a_run_until_caught_up_takes_what_a_member_leaves_and_does_not_end_witho
     let Some(stage) = Stage::set("a share of the partitions", LEDGER_PARTITIONS).await else { return };
     let seed = random::seeds(1, 1).next().unwrap();
     let emulator = emulate(calm(24, seed)).await;
-    let ids = emulator.organizations();
-    let group = unique("group");
-    let home = stage.home(&emulator, &group, &format!(", organizations: [{}]", ids.join(", ")));
-    // It makes the ledger topic.
-    home.catch_up().await;
-
-    let members = group_of(&stage, &group);
-    let idler = members.replica(0);
-    members.owned_by(0, LEDGER_PARTITIONS as usize).await;
+    let (home, _, idler) = beside_an_idler(&stage, &emulator).await;
     let mut process = home.start(&["--until-caught-up", "--timeout", "2m"]);
     // Beside another it is given nothing at first, and then its half.
     process.said("caught up with 4 of 8 partitions").await;
@@ -43,12 +37,7 @@ async fn a_run_until_caught_up_takes_what_a_member_leaves_and_does_not_end_witho
 async fn a_run_until_caught_up_beside_another_member_ends_with_its_share_whatever_becomes_due_meanwhile() {
     let Some(stage) = Stage::set("half of the partitions", LEDGER_PARTITIONS).await else { return };
     let emulator = emulate(calm(4, 1)).await;
-    let group = unique("group");
-    let home = stage.home(&emulator, &group, &format!(", organizations: [{}]", emulator.organizations().join(", ")));
-    home.catch_up().await;
-    let members = group_of(&stage, &group);
-    let idler = members.replica(0);
-    members.owned_by(0, LEDGER_PARTITIONS as usize).await;
+    let (home, members, idler) = beside_an_idler(&stage, &emulator).await;
     let mut process = home.start(&["--until-caught-up", "--timeout", "2m"]);
     process.said("caught up with 4 of 8 partitions").await;
     // From here on something is due to be compared, and can't be.
@@ -82,8 +71,15 @@ async fn a_run_until_caught_up_that_is_struck_off_the_group_waits_until_it_is_ba
     assert_once(&tally);
 }
 
-/// The members' group; those of it in this process own partitions and read nothing.
-fn group_of(stage: &Stage, name: &str) -> Group {
+/// A member to come, and one in this process that has all partitions by now and reads nothing of them.
+async fn beside_an_idler(stage: &Stage, emulator: &Emulator) -> (Home, Group, Replica) {
+    let name = unique("group");
+    let home = stage.home(emulator, &name, &format!(", organizations: [{}]", emulator.organizations().join(", ")));
+    // It makes the ledger topic.
+    home.catch_up().await;
     let (bootstrap, topic) = (stage.brokers.clone(), stage.ledger.clone());
-    Group { bootstrap, topic, name: name.to_owned(), partitions: LEDGER_PARTITIONS, history: Arc::default() }
+    let group = Group { bootstrap, topic, name, partitions: LEDGER_PARTITIONS, history: Arc::default() };
+    let idler = group.replica(0);
+    group.owned_by(0, LEDGER_PARTITIONS as usize).await;
+    (home, group, idler)
 }
