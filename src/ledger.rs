@@ -12,13 +12,16 @@
 
 pub mod checkpoint;
 pub mod coverage;
+pub mod hindrances;
 pub mod minutes;
 pub mod rebuild;
+mod reopened;
 pub mod standing;
 mod summary;
 
 pub use checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
 pub use coverage::{Coverage, length};
+pub use hindrances::{Cause, Hindrances};
 pub use minutes::{Digest, Fingerprint, FingerprintKey, HourTotal};
 pub use rebuild::Rebuild;
 pub use standing::{Mark, Standing};
@@ -70,6 +73,9 @@ pub struct Ledger {
     coverage: Coverage,
     standing: Standing,
     oldest_shown: Duration,
+    hindrances: Hindrances,
+    /// What keeps the stream from reading now.
+    hindered_by: Option<Cause>,
     minutes: Minutes,
     hours: BTreeMap<Hour, HourTotal>,
     change: Change,
@@ -84,7 +90,7 @@ struct Change {
     hours: BTreeSet<Hour>,
     forgotten: Vec<Range<Minute>>,
     dropped: Vec<Hour>,
-    /// Coverage, standing, edge or start moved.
+    /// Coverage, standing, hindrances, edge or start moved.
     moved: bool,
 }
 
@@ -107,6 +113,8 @@ impl Ledger {
             coverage: Coverage::default(),
             standing: Standing::default(),
             oldest_shown: Duration::ZERO,
+            hindrances: Hindrances::default(),
+            hindered_by: None,
             minutes: Minutes::default(),
             hours: BTreeMap::new(),
             change: Change { moved: true, ..Change::default() },
@@ -129,6 +137,8 @@ impl Ledger {
             coverage: stored.coverage,
             standing: stored.standing,
             oldest_shown: stored.oldest_shown,
+            hindrances: stored.hindrances,
+            hindered_by: None,
             minutes,
             hours: stored.hours,
             change: Change::default(),
@@ -279,19 +289,6 @@ impl Ledger {
         Some(instant(minutes.start)..instant(minutes.end))
     }
 
-    /// What held nothing and could not be proven to is looked at again.
-    pub fn look_again(&mut self, range: Range<Time>) {
-        let mut empty = Coverage::of([range.clone()]);
-        for (hour, _) in self.hours.range(hour_of(minute_of(range.start))..=hour_of(minute_of(range.end))) {
-            let minutes = minutes_of(*hour);
-            empty.remove(instant(minutes.start)..instant(minutes.end));
-        }
-        for part in empty.ranges() {
-            self.standing.clear(part.clone());
-            self.change.moved = true;
-        }
-    }
-
     /// Whether nothing is asked about `time` any more, so that no fingerprint of it may be left.
     pub fn is_settled(&self, time: Time) -> bool {
         self.standing.at(time).is_some_and(|mark| mark.is_final())
@@ -338,62 +335,6 @@ impl Ledger {
             (*hour != Hour::MIN).then(|| Time::from_secs(hour.saturating_add(1).saturating_mul(3_600)).min(now))
         };
         minute.map(instant).or_else(hour).unwrap_or(self.start).max(self.start)
-    }
-
-    /// What was read from `from` on has to be read again, since late events of that time may have come.
-    ///
-    /// Settled time stays: its fingerprints are gone, so what it holds would be taken for new.
-    pub fn reopen(&mut self, from: Time) {
-        self.reopen_range(from..Time::MAX);
-    }
-
-    /// As [`Self::reopen`], of a range.
-    pub fn reopen_range(&mut self, range: Range<Time>) {
-        let open: Vec<_> = self.standing.parts(range, |mark| mark.is_none_or(|mark| !mark.is_final())).collect();
-        for part in open {
-            self.coverage.remove(part.clone());
-            self.standing.clear(part);
-        }
-        self.change.moved = true;
-    }
-
-    /// After the first event of an hour, at `time`: that the time before it is empty proves nothing where it is longer
-    /// than `least`, so back to the last event it is to be read again. Gives what of that had been read.
-    pub fn reopen_silence(&mut self, time: Time, least: Duration) -> Vec<Range<Time>> {
-        if self.hours.get(&filed(Some(time)).1).is_some_and(|total| total.events > 1) {
-            return Vec::new();
-        }
-        let silence = self.last_event_before(time).max(self.start)..instant(minute_of(time));
-        let reopens = silence.start < silence.end && silence.end.since(silence.start) > least;
-        let read: Vec<_> = self.coverage.within(silence.clone()).collect();
-        if !reopens || read.is_empty() {
-            return Vec::new();
-        }
-        self.coverage.remove(silence.clone());
-        self.standing.clear(silence);
-        self.change.moved = true;
-        read
-    }
-
-    /// The end of the newest minute before that of `time` that may hold an event, where its hour has no other.
-    pub fn last_event_before(&self, time: Time) -> Time {
-        let end = minute_of(time);
-        let held = self.newest_held(end).map_or(Time::MIN, |minute| instant(minute + 1));
-        let Some((hour, _)) = self.hours.range(Hour::MIN + 1..hour_of(end)).next_back() else { return held };
-        let hour_end = instant(minutes_of(*hour).end);
-        // Of settled minutes only their hour's total is left, which does not say when in it.
-        let is_settled = |mark: Option<Mark>| mark.is_some_and(|mark| mark.is_final());
-        let known =
-            held >= instant(minutes_of(*hour).start) && !self.standing.any(held..hour_end.max(held), is_settled);
-        if known { held } else { held.max(hour_end) }
-    }
-
-    /// The server's clock turned out to be behind: nothing from `now` on can have been read.
-    pub fn cut_back(&mut self, now: Time) {
-        self.coverage.cut_back(now);
-        self.standing.clear(now..Time::MAX);
-        self.edge = self.edge.map(|edge| edge.min(now));
-        self.change.moved = true;
     }
 
     /// Lets go of the fingerprints that no read will meet again: those of minutes before `limit` that are settled.
@@ -458,6 +399,7 @@ impl Ledger {
 
     /// The change since the last checkpoint, and all there is of the `whole` hours.
     pub fn checkpoint_with(&mut self, whole: &[Hour]) -> Checkpoint {
+        self.forget_hindrances();
         let change = mem::take(&mut self.change);
         let touched: BTreeSet<Minute> = change.delivered.keys().copied().collect();
         for minute in self.warm.difference(&touched) {
@@ -473,6 +415,7 @@ impl Ledger {
             coverage: self.coverage.clone(),
             standing: self.standing.clone(),
             oldest_shown: self.oldest_shown,
+            hindrances: self.hindrances.clone(),
             delivered: change.delivered,
             hours: hours.filter_map(|hour| Some((*hour, *self.hours.get(hour)?))).collect(),
             forgotten: change.forgotten,

@@ -52,7 +52,7 @@ pub enum Error {
     NewerFormat { path: String, found: u32, known: u32 },
     #[error("{path}: {source}")]
     Sqlite { path: String, source: rusqlite::Error },
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", remedy(source))]
     File { path: String, source: std::io::Error },
     #[error(
         "{path}: the ledger of {stream} can't be read: {why}; restore the file from a backup, or start anew with another state.path"
@@ -78,6 +78,14 @@ pub enum Error {
     GivenUp(String),
     #[error("ledger topic {topic}: {fault}")]
     Client { topic: String, fault: String },
+}
+
+fn remedy(fault: &std::io::Error) -> &'static str {
+    match fault.kind() {
+        std::io::ErrorKind::PermissionDenied => "; let the user that runs jumpstream write it and its folder",
+        std::io::ErrorKind::ReadOnlyFilesystem => "; put state.path on a file system that can be written",
+        _ => "",
+    }
 }
 
 impl Error {

@@ -33,12 +33,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::clock::{self, Time};
 use crate::commit::{self, Batch, Route};
-use crate::ledger::{Checkpoint, FingerprintKey, Ledger, StreamKey};
+use crate::ledger::{Cause, Checkpoint, FingerprintKey, Ledger, StreamKey};
 use crate::plan::{Ask, Asked, Plan, Settings};
 use crate::record::DeadLetter;
 use crate::source::{Class, Client, Error as SourceError, Purpose};
 use air::{Air, Landed};
-use causes::Causes;
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -158,7 +157,6 @@ struct Reading<'r> {
     ledger: Ledger,
     plan: Plan,
     report: &'r mut Report,
-    causes: Causes,
     gathered: Gathered,
     /// One batch at most; a set, since that ends its task when dropped.
     in_flight: JoinSet<Result<Vec<DeadLetter>, commit::Error>>,
@@ -212,7 +210,6 @@ impl<'r> Reading<'r> {
             ledger,
             plan,
             report,
-            causes: Causes::default(),
             gathered: Gathered::default(),
             in_flight: JoinSet::new(),
             air: Air::default(),
@@ -230,7 +227,7 @@ impl<'r> Reading<'r> {
     async fn read(&mut self) -> Result<(), Error> {
         while !*self.stream.shutdown.borrow() {
             if self.may_be_anothers()
-                && let Turn::End = self.check_owner().await
+                && let Turn::End = self.check_owner().await?
             {
                 break;
             }
@@ -298,7 +295,7 @@ impl<'r> Reading<'r> {
         self.report.undated(undated, undated);
         let settled = self.in_flight.is_empty() && !self.ledger.has_admitted();
         let now = self.now();
-        self.report.reading(&self.ledger, &self.plan, &self.causes, now, settled);
+        self.report.reading(&self.ledger, &self.plan, now, settled);
     }
 
     /// Failures in a row of what was asked last.
@@ -317,7 +314,7 @@ impl<'r> Reading<'r> {
 
     fn healed(&mut self) {
         self.schedule.reset();
-        self.causes.healed(self.now());
+        self.ledger.healed(self.now());
         self.report.healed();
     }
 
@@ -345,7 +342,6 @@ impl<'r> Reading<'r> {
         if self.plan.is_checking() && error.class() != Class::Credential {
             return Ok(self.check_failed(&error));
         }
-        self.causes.met(&error, self.now());
         self.failing.entry(self.plan.asked()).or_default().count += 1;
         let failures = self.failures();
         // Tries have pauses of their own.
@@ -358,6 +354,7 @@ impl<'r> Reading<'r> {
         if self.ledger.has_admitted() {
             self.submit().await?;
         }
+        self.hindered(causes::cause(&error)).await?;
         self.give_way(&error);
         if self.paused_at.is_some_and(|paused_at| sent_at < paused_at) {
             // It was in the air when another one failed, and that has been waited for.
@@ -382,6 +379,17 @@ impl<'r> Reading<'r> {
             return Ok(Turn::End);
         }
         Ok(Turn::Next)
+    }
+
+    /// Nothing can be read. It is stored as often as an edge that moves alone, so that it is known after a crash too.
+    async fn hindered(&mut self, cause: Cause) -> Result<(), Error> {
+        self.ledger.hindered(cause, self.now());
+        if self.is_save_due() { self.submit().await } else { Ok(()) }
+    }
+
+    /// Whether a checkpoint that holds no event is to be saved again.
+    fn is_save_due(&self) -> bool {
+        clock::uptime().saturating_sub(self.saved_at) >= self.stream.idle_save
     }
 
     /// Gives up the read that fails again and again, so that it holds up no other.
@@ -469,7 +477,7 @@ impl<'r> Reading<'r> {
     async fn settle(&mut self) -> Result<(), Error> {
         let before = self.now();
         let Some(ended) = self.in_flight.join_next().await else { return Ok(()) };
-        self.causes.waited(before..self.now());
+        self.ledger.was_hindered(Cause::SinkBlocked, before..self.now());
         self.committed(ended)
     }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use jumpstream::clock::{self, Time};
 use jumpstream::ledger::{
-    Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, Minute, Standing, StreamKey, UNTIMED, hour_of, minutes_of,
+    Checkpoint, Coverage, Digest, FingerprintKey, Hindrances, HourTotal, Minute, Standing, StreamKey, UNTIMED, hour_of,
+    minutes_of,
 };
 use jumpstream::store::kafka::Layout;
 use jumpstream::store::kafka::book::Book;
@@ -216,6 +217,7 @@ impl Feed {
             coverage: Coverage::of([self.begun..now]),
             standing: Standing::default(),
             oldest_shown: Duration::ZERO,
+            hindrances: Hindrances::default(),
             hours: touched.chain(due.iter().copied()).map(|hour| (hour, total)).collect(),
             whole: due.iter().map(|hour| (*hour, whole(*hour))).collect(),
             delivered,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::ledger::UNTIMED;
 use crate::ledger::coverage::Coverage;
+use crate::ledger::hindrances::Hindrances;
 use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal};
 use crate::ledger::standing::Standing;
 
@@ -48,6 +49,8 @@ pub struct Checkpoint {
     pub standing: Standing,
     /// Absolute: the age of the oldest event that the API was ever seen to show; zero before the first.
     pub oldest_shown: Duration,
+    /// Absolute: what hindered the reading of what is not read yet.
+    pub hindrances: Hindrances,
     /// Additions: what was delivered, by the minute of the event's own timestamp.
     pub delivered: BTreeMap<Minute, Vec<Fingerprint>>,
     /// Absolute, hour by hour: those that changed.
@@ -84,6 +87,7 @@ impl Checkpoint {
         self.coverage = later.coverage;
         self.standing = later.standing;
         self.oldest_shown = later.oldest_shown;
+        self.hindrances = later.hindrances;
         self.whole.clear();
     }
 
@@ -99,6 +103,7 @@ impl Checkpoint {
         self.coverage = later.coverage;
         self.standing = later.standing;
         self.oldest_shown = later.oldest_shown;
+        self.hindrances = later.hindrances;
         for hour in &later.dropped {
             self.hours.remove(hour);
         }

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::ledger::checkpoint::{Checkpoint, Hour, Minute, hour_of, minutes_of};
 use crate::ledger::coverage::Coverage;
 use crate::ledger::filed;
+use crate::ledger::hindrances::Hindrances;
 use crate::ledger::minutes::{Fingerprint, FingerprintKey, HourTotal, Minutes};
 use crate::ledger::standing::Standing;
 
@@ -112,6 +113,7 @@ impl Rebuild {
             coverage: Coverage::default(),
             standing: Standing::default(),
             oldest_shown: Duration::ZERO,
+            hindrances: Hindrances::default(),
             delivered: BTreeMap::new(),
             hours: BTreeMap::new(),
             forgotten: Vec::new(),

@@ -73,8 +73,7 @@ impl Reading<'_> {
         let now = self.stream.client.now().unwrap_or(sent_at);
         self.plan.page_read(&mut self.ledger, end, now);
         let idle = polling && !self.ledger.has_admitted();
-        let due = clock::uptime().saturating_sub(self.saved_at) >= self.stream.idle_save;
-        if *self.ledger.coverage() != covered && (!idle || due) {
+        if *self.ledger.coverage() != covered && (!idle || self.is_save_due()) {
             self.submit().await?;
         }
         self.tell();

@@ -3,10 +3,10 @@
 //! # Invariants
 //! Nothing that a key has shown is taken in before the key is known to be this stream's organization's.
 
+use crate::ledger::Cause;
 use crate::source::{Class, Error as SourceError};
 
-use super::{Reading, Stream, Turn};
-use crate::telemetry::status::Cause;
+use super::{Error, Reading, Stream, Turn, causes};
 
 impl Stream {
     /// As far as anything tells: where nothing does, there is nothing to fill the ledger with either, or the API itself
@@ -34,25 +34,27 @@ impl Reading<'_> {
     }
 
     /// Waits until the key is known to be this organization's.
-    pub(super) async fn check_owner(&mut self) -> Turn {
+    pub(super) async fn check_owner(&mut self) -> Result<Turn, Error> {
         let stream = self.stream.clone();
         loop {
             let changes = stream.client.key_changes();
-            let Some(is_anothers) = stream.until_shutdown(stream.has_anothers_key()).await else { return Turn::End };
+            let Some(is_anothers) = stream.until_shutdown(stream.has_anothers_key()).await else {
+                return Ok(Turn::End);
+            };
             let is_refused = is_anothers.as_ref().is_err_and(|error| error.class() == Class::Credential);
             match is_anothers {
                 Ok(true) => {
-                    self.causes.hindered(Cause::KeyRefused, self.now());
+                    self.hindered(Cause::KeyRefused).await?;
                     self.report.foreign_key();
                 }
                 Ok(false) => {
                     self.key_changes = changes;
                     self.schedule.reset();
-                    return Turn::Next;
+                    return Ok(Turn::Next);
                 }
                 Err(error) => {
-                    self.causes.met(&error, self.now());
                     self.report.trouble(&error);
+                    self.hindered(causes::cause(&error)).await?;
                 }
             }
             let pause = async {
@@ -62,7 +64,7 @@ impl Reading<'_> {
                 }
             };
             if stream.until_shutdown(pause).await.is_none() {
-                return Turn::End;
+                return Ok(Turn::End);
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Summary, length};
 use crate::plan::{Ages, Aside, Plan};
 use crate::record::{DeadLetter, Delivery, Record};
 use crate::source::{Class, Error as SourceError, Purpose};
-use crate::stream::causes::{self, Causes};
+use crate::stream::causes;
 use crate::stream::lateness::Tally;
 use crate::telemetry::metrics::{self, AccountMetrics, Metrics, OrganizationMetrics, SinkMetrics, StreamMetrics};
 use crate::telemetry::status::{Compared, Gap, LedgerSize, State, StreamStatus};
@@ -231,7 +231,7 @@ impl Report {
 
     /// What is known of the reading itself. `settled`: nothing that was admitted waits to be committed, so that the
     /// edge in memory is as good as the stored one.
-    pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, causes: &Causes, now: Time, settled: bool) {
+    pub fn reading(&mut self, ledger: &Ledger, plan: &Plan, now: Time, settled: bool) {
         if settled {
             let caught_up = ledger.gaps().is_empty() && plan.has_settled(ledger, now);
             let covered = self.covered.borrow().and(ledger.edge()).filter(|_| caught_up);
@@ -251,7 +251,7 @@ impl Report {
             from: gap.start,
             to: gap.end,
             reason: plan.aside(gap).map_or("unread", Aside::as_str).into(),
-            cause: causes.of(gap, ledger.first_run()),
+            cause: ledger.cause(gap),
         }));
         self.status.overlap_seconds = plan.overlap().as_secs_f64();
         self.status.ledger =

@@ -3,6 +3,7 @@
 //! # Invariants
 //! Knows nothing of what runs inside. A container's name is with the reaper before the container exists.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -220,11 +221,17 @@ pub fn unique_name() -> String {
     format!("jumpstream-test-{}-{:08x}", std::process::id(), getrandom::u32().unwrap())
 }
 
-/// Ports that are free now, below those that the system hands to outgoing connections: so a killed broker finds its own again.
+/// Ports that are free now, below those that the system hands to outgoing connections: so a killed broker finds its own
+/// again. Nobody else of this process is given them: until a server listens, they would seem free to another test too.
 pub fn free_ports<const N: usize>() -> [u16; N] {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
     let first = 20_000 + (getrandom::u32().unwrap() % 10_000) as u16;
-    let mut free = (first..32_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    [(); N].map(|()| free.next().expect("ports from 20000 to 32000 are all taken"))
+    let is_free = |port: &u16| !given.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut free = (first..32_000).filter(is_free);
+    let ports = [(); N].map(|()| free.next().expect("ports from 20000 to 32000 are all taken"));
+    given.extend(ports);
+    ports
 }
 
 /// Has a container, or a network, removed when this process ends: by return, by panic or by `kill -9`.

@@ -3,6 +3,7 @@
 mod coverage;
 mod digest;
 mod fold;
+mod hindrances;
 mod minutes;
 
 use std::time::Duration;

@@ -4,20 +4,14 @@ mod causes;
 mod lateness;
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use jumpstream::emulator::{Emulator, Options};
 use serde_json::Value;
 
+use crate::container::free_ports;
 use crate::process::{EVENTS, Home, Process, Settings, emulate, eventually, steer};
 use crate::telemetry::documented;
-
-/// One that nobody has, and that no connection is given by chance.
-fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(20_000..30_000)).find(free).unwrap()
-}
 
 fn few() -> Options {
     Options { seed: 3, events: 300, span: "20h".parse().unwrap(), ..Options::default() }
@@ -27,7 +21,8 @@ fn few() -> Options {
 fn home_with_page(emulator: &Emulator) -> (Home, String) {
     let home = Home::new(Settings::of(emulator));
     home.write("token", "a secret of the page");
-    let address = format!("127.0.0.1:{}", free_port());
+    let [port] = free_ports();
+    let address = format!("127.0.0.1:{port}");
     let text = std::fs::read_to_string(home.path("c.yaml")).unwrap();
     let page = format!("page: {{listen: \"{address}\", token: {{file: token}}}}");
     home.write("c.yaml", text.replace("page: {listen: \"127.0.0.1:0\"}", &page));
@@ -268,4 +263,26 @@ async fn a_gap_says_why_it_came_to_be_and_how_long_the_api_still_has_it() {
     let (_, text, _) = home.command(&["status"]).await;
     assert!(text.contains(" (before the first run)\n"), "{text}");
     assert!(text.contains("left until the API forgets what is not read yet; it keeps 15d"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_alone_says_what_kept_the_last_process_from_reading() {
+    let emulator = emulate(few()).await;
+    let (home, _) = home_with_page(&emulator);
+    let mut process = home.start(&[]);
+    live(&mut process, &home).await;
+    let (_, status) = json(&home, &[]).await;
+    assert_eq!(status["streams"][0]["hindrances"], Value::Array(Vec::new()), "{status}");
+    emulator.rotate_key("jca_another");
+    process.said("blocked").await;
+    process.stop_and_forget().await;
+    let (_, status) = json(&home, &[]).await;
+    let stream = &status["streams"][0];
+    let spells = stream["hindrances"].as_array().unwrap();
+    assert_eq!((spells.len(), &spells[0]["cause"]), (1, &"key_refused".into()), "{stream}");
+    assert!(spells[0]["from"].as_str() >= stream["edge"].as_str(), "{stream}");
+    let (_, text, _) = home.command(&["status"]).await;
+    assert!(text.contains("  hindered ") && text.contains(" (the key was refused)\n"), "{text}");
+    let (_, before, _) = home.command(&["status", "--from", "2020-01-01", "--to", "2020-01-02"]).await;
+    assert!(!before.contains("hindered"), "of other time: {before}");
 }

@@ -1,5 +1,6 @@
 //! The stores keep what they acknowledged, whole and folded, through every end a process can meet.
 
+mod migration;
 mod suite;
 mod topic;
 
@@ -173,20 +174,20 @@ fn files_that_are_not_ours_are_refused_and_left_as_they_are() {
 }
 
 #[test]
-fn a_newer_format_is_refused_and_named() {
-    let place = place();
-    drop(open(&place.path));
-    rusqlite::Connection::open(&place.path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    let newer = |error: &Error| matches!(error, Error::NewerFormat { found: 9, known: 2, .. });
-    assert!(newer(&SqliteStore::open(&place.path).unwrap_err()));
-    assert!(newer(&SqliteStore::open_read_only(&place.path).unwrap_err()));
-}
-
-#[test]
 fn a_missing_folder_is_named_with_the_remedy() {
     let place = place();
     let refused = refusal(&place.path.parent().unwrap().join("none/jumpstream.db"));
     assert!(refused.contains("none doesn't exist; create it"), "{refused}");
+}
+
+#[test]
+fn what_may_not_be_written_is_named_with_the_remedy() {
+    let fault =
+        |kind: std::io::ErrorKind| Error::File { path: "/state/jumpstream.db.lock".into(), source: kind.into() };
+    let denied = fault(std::io::ErrorKind::PermissionDenied).to_string();
+    assert!(denied.contains("db.lock: permission denied; let the user that runs jumpstream write it"), "{denied}");
+    let read_only = fault(std::io::ErrorKind::ReadOnlyFilesystem).to_string();
+    assert!(read_only.ends_with("; put state.path on a file system that can be written"), "{read_only}");
 }
 
 #[test]
@@ -197,6 +198,7 @@ fn damaged_values_are_an_error_that_names_the_stream() {
         "UPDATE stream SET key = x'00'",
         "UPDATE stream SET coverage = x'000102'",
         "UPDATE stream SET coverage = zeroblob(32)",
+        "UPDATE stream SET hindrances = x'01'",
         "UPDATE hour SET digest = x''",
     ] {
         let place = place();

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster",   &["clock"]),
     ("server",    &["telemetry", "clock"]),
     ("config",    &["record", "quote", "clock"]),
-    ("telemetry", &["sink", "record", "quote", "clock"]),
+    ("telemetry", &["sink", "ledger", "record", "quote", "clock"]),
     // The ledger topic implements `commit`'s trait over the Kafka sink's producer.
     ("store",     &["commit", "sink", "ledger", "record", "event", "retry", "clock", "fail_point"]),
     ("sink",      &["record", "event", "retry", "quote", "clock", "fail_point"]),

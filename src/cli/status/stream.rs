@@ -33,6 +33,8 @@ pub(super) struct Stream {
     pub delivered_events: Option<u64>,
     pub late_events: Option<u64>,
     pub gaps: Vec<Gap>,
+    /// When and why nothing newer than the edge could be read.
+    pub hindrances: Option<Vec<Hindrance>>,
     pub unsettled: Option<Vec<Stretch>>,
     pub unprovable: Option<Vec<Stretch>>,
     /// Read only when the API had forgotten it.
@@ -63,6 +65,14 @@ pub(super) struct Gap {
     /// Why it is not read yet; null where no instance runs the stream.
     pub reason: Option<String>,
     /// Why it came to be.
+    pub cause: Cause,
+}
+
+/// A spell in which the stream could not read.
+#[derive(Serialize)]
+pub(super) struct Hindrance {
+    pub from: Time,
+    pub to: Time,
     pub cause: Cause,
 }
 
@@ -111,6 +121,7 @@ impl Stream {
             delivered_events: Some(delivered),
             late_events: Some(late),
             gaps: gaps(ledger, range, running.as_ref()),
+            hindrances: Some(hindrances(ledger, edge, range)),
             unsettled: Some(parts(|mark| matches!(mark, Mark::Unsettled { .. }))),
             unprovable: Some(parts(|mark| mark == Mark::Unprovable)),
             lost: Some(parts(|mark| mark == Mark::LOST)),
@@ -146,6 +157,7 @@ impl Stream {
             delivered_events: None,
             late_events: None,
             gaps: running.gaps.iter().map(gap).collect(),
+            hindrances: None,
             unsettled: None,
             unprovable: None,
             lost: None,
@@ -198,18 +210,25 @@ fn totals(ledger: &Ledger, range: &Range<Time>) -> (u64, u64) {
     hours.fold((0, 0), |(events, late), (_, total)| (events + total.events, late + total.late))
 }
 
+/// Those since the edge that touch the range.
+fn hindrances(ledger: &Ledger, edge: Option<Time>, range: &Range<Time>) -> Vec<Hindrance> {
+    let spells = ledger.hindrances().spells().iter();
+    let spells = spells.filter(|(own, _)| edge.is_none_or(|edge| own.end >= edge));
+    let spells = spells.filter(|(own, _)| own.start < range.end && range.start <= own.end);
+    spells.map(|(own, cause)| Hindrance { from: own.start, to: own.end, cause: *cause }).collect()
+}
+
 /// Those of the ledger, each with what the instance knows of it.
 fn gaps(ledger: &Ledger, range: &Range<Time>, running: Option<&StreamStatus>) -> Vec<Gap> {
     let within = |part: Range<Time>| part.start.max(range.start)..part.end.min(range.end);
     let gap = |gap: Range<Time>| {
         let mut known = running.into_iter().flat_map(|running| &running.gaps);
         let known = known.find(|own| own.from < gap.end && gap.start < own.to);
-        let of_ledger = if gap.end <= ledger.first_run() { Cause::Backfill } else { Cause::default() };
         Gap {
             from: gap.start,
             to: gap.end,
             reason: known.map(|known| known.reason.to_string()),
-            cause: known.map_or(of_ledger, |known| known.cause),
+            cause: known.map_or_else(|| ledger.cause(&gap), |known| known.cause),
         }
     };
     ledger.gaps().into_iter().map(within).filter(|gap| gap.start < gap.end).map(gap).collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
 
-use super::stream::{Gap, Stream, Stretch};
+use super::stream::{Gap, Hindrance, Stream, Stretch};
 use super::{Instance, lateness, map};
 use crate::clock::Time;
 use crate::config::value::spell_duration;
@@ -32,6 +32,7 @@ pub(super) fn describe(stream: &Stream, ledger: Option<&Ledger>, range: Option<&
     lines.push(("late", lateness::words(stream.running.as_ref())));
     lines.push(("missing", missing(stream)));
     lines.extend(listed("gap", &stream.gaps, gap));
+    lines.extend(listed("hindered", stream.hindrances.as_deref().unwrap_or_default(), hindrance));
     lines.extend(listed("unsettled", stream.unsettled.as_deref().unwrap_or_default(), stretch));
     lines.extend(listed("lost", stream.lost.as_deref().unwrap_or_default(), lost));
     lines.push(("retention", retention(stream)));
@@ -125,6 +126,11 @@ fn listed<T>(name: &'static str, all: &[T], line: fn(&T) -> String) -> Vec<(&'st
 fn gap(gap: &Gap) -> String {
     let reason = gap.reason.as_ref().map_or(String::new(), |reason| format!("; {} yet", not_yet(reason)));
     format!("{} to {} ({}{reason})", second(gap.from), second(gap.to), gap.cause.words())
+}
+
+fn hindrance(hindrance: &Hindrance) -> String {
+    let Hindrance { from, to, cause } = hindrance;
+    format!("{} to {} ({})", second(*from), second(*to), cause.words())
 }
 
 /// Why a gap is not read, as far as the instance says it.

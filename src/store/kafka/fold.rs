@@ -187,6 +187,7 @@ impl Kept {
             coverage: head.coverage.clone(),
             standing: head.standing.clone(),
             oldest_shown: head.oldest_shown,
+            hindrances: head.hindrances.clone(),
             delivered: Delivered::new(),
             hours: BTreeMap::new(),
             forgotten: Vec::new(),

@@ -15,6 +15,7 @@
 //! the place, never a guess.
 
 mod bytes;
+mod hindrances;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -25,19 +26,21 @@ use siphasher::sip::SipHasher24;
 
 use crate::clock::Time;
 use crate::ledger::{
-    Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hour, HourTotal, Minute, Standing, StreamKey, hour_of,
-    minutes_of,
+    Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hindrances, Hour, HourTotal, Minute, Standing,
+    StreamKey, hour_of, minutes_of,
 };
 use bytes::{Reader, Writer};
 
 /// The newest format that this release reads. It is raised one release before [`WRITTEN`], so that replicas of two
 /// releases work side by side and a release can be taken back.
-pub const KNOWN: u8 = 2;
+pub const KNOWN: u8 = 3;
 /// The format that this release writes.
-pub const WRITTEN: u8 = 2;
+pub const WRITTEN: u8 = 3;
 
 /// From this format on a commit says what is known of the time read, and a total what was shown and what was late.
 const WITH_STANDING: u8 = 2;
+/// From this format on a commit says what hindered the reading.
+const WITH_HINDRANCES: u8 = 3;
 
 /// A part of an hour is at most so long.
 pub const PART_BYTES: usize = 256 << 10;
@@ -224,6 +227,7 @@ pub fn encode_commit(checkpoint: &Checkpoint, left_out: impl Fn(Hour) -> bool) -
     write_coverage(&mut out, &checkpoint.coverage);
     out.number(checkpoint.oldest_shown.as_secs());
     standing::write(&mut out, &checkpoint.standing);
+    hindrances::write(&mut out, &checkpoint.hindrances);
     let delivered = checkpoint.delivered.iter().filter(|(minute, all)| !all.is_empty() && !left_out(hour_of(**minute)));
     let delivered: Vec<_> = delivered.map(|(minute, all)| (*minute, &all[..])).collect();
     out.number(delivered.len() as u64);
@@ -258,6 +262,7 @@ pub fn decode_commit(value: &[u8]) -> Result<Checkpoint, Error> {
         coverage: read_coverage(&mut read)?,
         standing: Standing::default(),
         oldest_shown: Duration::ZERO,
+        hindrances: Hindrances::default(),
         delivered: Delivered::new(),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
@@ -267,6 +272,9 @@ pub fn decode_commit(value: &[u8]) -> Result<Checkpoint, Error> {
     if format >= WITH_STANDING {
         commit.oldest_shown = Duration::from_secs(read.number("the age of the oldest event shown")?);
         commit.standing = standing::read(&mut read)?;
+    }
+    if format >= WITH_HINDRANCES {
+        commit.hindrances = hindrances::read(&mut read)?;
     }
     commit.delivered = read_delivered(&mut read)?;
     commit.hours = read_totals(&mut read, format)?;
@@ -287,6 +295,21 @@ pub fn decode_standing(bytes: &[u8]) -> Result<Standing, Error> {
     let standing = standing::read(&mut read)?;
     read.end()?;
     Ok(standing)
+}
+
+/// What hindered the reading, by itself, as other stores keep it too.
+pub fn encode_hindrances(hindrances: &Hindrances) -> Vec<u8> {
+    let mut out = Writer::default();
+    hindrances::write(&mut out, hindrances);
+    out.0
+}
+
+/// What [`encode_hindrances`] gave.
+pub fn decode_hindrances(bytes: &[u8]) -> Result<Hindrances, Error> {
+    let mut read = Reader::new(bytes);
+    let hindrances = hindrances::read(&mut read)?;
+    read.end()?;
+    Ok(hindrances)
 }
 
 fn read_delivered(read: &mut Reader<'_>) -> Result<Delivered, Error> {

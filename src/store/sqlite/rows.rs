@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use crate::clock::Time;
 use crate::ledger::{Checkpoint, Coverage, Digest, Fingerprint, FingerprintKey, Hour, HourTotal, Minute, StreamKey};
-use crate::store::kafka::format::{decode_standing, encode_standing};
+use crate::store::kafka::format::{decode_hindrances, decode_standing, encode_hindrances, encode_standing};
 use crate::store::sqlite::{Fault, schema};
 
 /// A minute with this many rows is made one row at its next save: many small polls leave no long tail of rows.
@@ -55,11 +55,11 @@ pub fn save(connection: &mut Connection, stream: &StreamKey, checkpoint: &Checkp
 /// Writes the absolute values; the key stays what it was at first.
 fn upsert(transaction: &Transaction<'_>, stream: &StreamKey, checkpoint: &Checkpoint) -> Result<i64, Fault> {
     let sql = "INSERT INTO stream
-            (organization, service, key, first_run, start, edge, coverage, standing, oldest_shown)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+            (organization, service, key, first_run, start, edge, coverage, standing, oldest_shown, hindrances)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
         ON CONFLICT (organization, service) DO UPDATE SET
             first_run = excluded.first_run, start = excluded.start, edge = excluded.edge, coverage = excluded.coverage,
-            standing = excluded.standing, oldest_shown = excluded.oldest_shown
+            standing = excluded.standing, oldest_shown = excluded.oldest_shown, hindrances = excluded.hindrances
         RETURNING id";
     let values = params![
         stream.organization,
@@ -71,6 +71,7 @@ fn upsert(transaction: &Transaction<'_>, stream: &StreamKey, checkpoint: &Checkp
         encode_coverage(&checkpoint.coverage),
         encode_standing(&checkpoint.standing),
         checkpoint.oldest_shown.as_secs() as i64,
+        encode_hindrances(&checkpoint.hindrances),
     ];
     Ok(transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
@@ -101,18 +102,22 @@ fn append(transaction: &Transaction<'_>, id: i64, minute: Minute, added: &[Finge
 /// All that was saved of `stream`, folded: nothing to forget, each minute's fingerprints ascending.
 pub fn load(connection: &Connection, stream: &StreamKey) -> Result<Option<Checkpoint>, Fault> {
     let snapshot = connection.unchecked_transaction()?;
-    let sql = "SELECT id, key, first_run, start, edge, coverage, standing, oldest_shown FROM stream
+    let sql = "SELECT id, key, first_run, start, edge, coverage, standing, oldest_shown, hindrances FROM stream
         WHERE organization = ?1 AND service = ?2";
     let found = snapshot
         .prepare_cached(sql)?
         .query_row(params![stream.organization, stream.service], |row| {
             let times: (i64, i64, Option<i64>, i64) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(7)?);
-            let blobs: [Vec<u8>; 3] = [row.get(1)?, row.get(5)?, row.get(6)?];
+            let blobs: [Vec<u8>; 4] = [row.get(1)?, row.get(5)?, row.get(6)?, row.get(8)?];
             Ok((row.get::<_, i64>(0)?, times, blobs))
         })
         .optional()?;
-    let Some((id, (first_run, start, edge, oldest_shown), [key, coverage, standing])) = found else { return Ok(None) };
+    let Some((id, (first_run, start, edge, oldest_shown), [key, coverage, standing, hindrances])) = found else {
+        return Ok(None);
+    };
     let standing = decode_standing(&standing).map_err(|error| Fault::Damaged(format!("the standing: {error}")))?;
+    let hindrances =
+        decode_hindrances(&hindrances).map_err(|error| Fault::Damaged(format!("the hindrances: {error}")))?;
     let key = <[u8; 16]>::try_from(key).map_err(|key| wrong("the fingerprint key", "16", key.len()))?;
     Ok(Some(Checkpoint {
         key: FingerprintKey(key),
@@ -122,6 +127,7 @@ pub fn load(connection: &Connection, stream: &StreamKey) -> Result<Option<Checkp
         coverage: decode_coverage(&coverage)?,
         standing,
         oldest_shown: Duration::from_secs(oldest_shown.unsigned_abs()),
+        hindrances,
         delivered: delivered(&snapshot, id)?,
         hours: hours(&snapshot, id)?,
         forgotten: Vec::new(),

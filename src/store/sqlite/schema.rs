@@ -11,7 +11,7 @@ use crate::store::sqlite::Fault;
 pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"JSLG");
 
 /// What leads from each format to the next; `user_version` counts those applied.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE stream (
         id INTEGER PRIMARY KEY,
@@ -46,6 +46,10 @@ const MIGRATIONS: [&str; 2] = [
     ALTER TABLE hour ADD COLUMN shown INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE hour ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
     UPDATE hour SET shown = events;
+",
+    // What hindered the reading, as the ledger topic writes it.
+    "
+    ALTER TABLE stream ADD COLUMN hindrances BLOB NOT NULL DEFAULT x'00';
 ",
 ];
 

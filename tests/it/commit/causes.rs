@@ -42,10 +42,12 @@ fn is_of(cause: Cause) -> impl FnMut(&StreamStatus) -> bool {
     move |status| status.gaps.last().is_some_and(|gap| gap.cause == cause)
 }
 
+/// The gap that a key leaves that was refused for long is read by the process that meets it, and by a later one.
 #[tokio::test]
 async fn while_the_key_was_refused() {
     let (emulator, key) = emulator(1, emulator::Options { rate: 5.0, ..emulator::Options::default() }).await;
-    let Life { stream, end, mut status, .. } = life(&emulator, key.path(), &World::new(), 1_000);
+    let world = World::new();
+    let Life { stream, end, mut status, .. } = life(&emulator, key.path(), &world, 1_000);
     let reading = tokio::spawn(stream.run());
     until(&mut status, "it is live", |status| status.state == State::Live).await;
     emulator.rotate_key("jca_new");
@@ -54,6 +56,11 @@ async fn while_the_key_was_refused() {
     keep_gaps(&emulator).await;
     std::fs::write(key.path(), "jca_new").unwrap();
     until(&mut status, "the gap says it", is_of(Cause::KeyRefused)).await;
+    end.send_replace(true);
+    timeout(DEADLINE, reading).await.expect("it ends").unwrap().unwrap();
+    let Life { stream, end, mut status, .. } = life(&emulator, key.path(), &world, 1_000);
+    let reading = tokio::spawn(stream.run());
+    until(&mut status, "the next process says it too", is_of(Cause::KeyRefused)).await;
     until(&mut status, "the gap is read", |status| status.gaps.is_empty()).await;
     // Nobody knows of anything that hindered it now.
     pass(&emulator).await;

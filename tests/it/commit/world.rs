@@ -10,7 +10,7 @@ use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::commit::{self, Batch, Transactional};
 use jumpstream::event::Event;
-use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, Standing, StreamKey};
+use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, Hindrances, Standing, StreamKey};
 use jumpstream::record::{DeadLetter, Delivery, Reason, Record};
 use jumpstream::sink::{self, DeadLetters, Refused, Sink};
 use jumpstream::store::{self, Store};
@@ -346,6 +346,7 @@ pub fn checkpoint(events: &[u64]) -> Checkpoint {
         coverage: Coverage::default(),
         standing: Standing::default(),
         oldest_shown: Duration::ZERO,
+        hindrances: Hindrances::default(),
         delivered: BTreeMap::from([(1, events.to_vec())]),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),

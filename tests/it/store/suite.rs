@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Coverage, Digest, FingerprintKey, HourTotal, Mark, Standing, StreamKey};
+use jumpstream::ledger::{
+    Cause, Checkpoint, Coverage, Digest, FingerprintKey, Hindrances, HourTotal, Mark, Standing, StreamKey,
+};
 use jumpstream::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -25,6 +27,7 @@ pub(super) fn checkpoint(number: i64) -> Checkpoint {
         coverage: Coverage::of([time(0)..time(10), time(20)..time(1_000 + number)]),
         standing: Standing::of([(time(0)..time(10), Mark::Verified), (time(30)..time(40), unsettled(number as u64))]),
         oldest_shown: Duration::from_secs(number as u64),
+        hindrances: Hindrances::of([(time(10)..time(11 + number), Cause::Throttled)]),
         delivered: BTreeMap::from([(number / 7, vec![number as u64, u64::MAX]), (3, vec![(number as u64) << 32])]),
         hours: BTreeMap::from([(number / 20, total(number as u64, number as u8))]),
         forgotten: Vec::new(),
@@ -67,14 +70,16 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     });
     let mark = prop_oneof![Just(Mark::Verified), Just(Mark::Unprovable), any::<u64>().prop_map(unsettled)];
     let standing = prop::collection::vec((range(1_000), mark), 0..4);
+    let cause = prop_oneof![Just(Cause::KeyRefused), Just(Cause::SinkBlocked)];
+    let hindrances = prop::collection::vec((range(1_000), cause), 0..3);
     (
         (any::<[u8; 16]>(), any::<i64>(), any::<i64>(), any::<Option<i64>>()),
-        (prop::collection::vec(range(1_000), 0..5), standing, any::<u32>()),
+        (prop::collection::vec(range(1_000), 0..5), standing, any::<u32>(), hindrances),
         delivered,
         prop::collection::btree_map(-2..6i64, total, 0..4),
         (prop::collection::vec(range(12), 0..2), prop::collection::vec(-2..6i64, 0..2)),
     )
-        .prop_map(|(head, (coverage, standing, oldest), delivered, hours, (forgotten, dropped))| {
+        .prop_map(|(head, (coverage, standing, oldest, hindrances), delivered, hours, (forgotten, dropped))| {
             let (key, first_run, start, edge) = head;
             let seconds = |range: std::ops::Range<i64>| Time::from_secs(range.start)..Time::from_secs(range.end);
             Checkpoint {
@@ -85,6 +90,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                 coverage: Coverage::of(coverage.into_iter().map(seconds)),
                 standing: Standing::of(standing.into_iter().map(|(range, mark)| (seconds(range), mark))),
                 oldest_shown: Duration::from_secs(oldest.into()),
+                hindrances: Hindrances::of(hindrances.into_iter().map(|(range, cause)| (seconds(range), cause))),
                 delivered,
                 hours,
                 forgotten,

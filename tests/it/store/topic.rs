@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, Standing, StreamKey};
+use jumpstream::ledger::{Checkpoint, Coverage, FingerprintKey, Hindrances, Standing, StreamKey};
 
 fn stream(number: usize) -> StreamKey {
     StreamKey { organization: format!("5f00000000000000000000{number:02x}"), service: "all".into() }
@@ -30,6 +30,7 @@ fn quiet(now: Time) -> Checkpoint {
         coverage: Coverage::of([start..now]),
         standing: Standing::default(),
         oldest_shown: Duration::ZERO,
+        hindrances: Hindrances::default(),
         delivered: BTreeMap::new(),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),

@@ -287,7 +287,7 @@ fn a_ledger_that_is_not_whole_is_refused() {
     let mut newer = log;
     newer.append(vec![Entry { key: Key::Owner.encode(), value: Some(vec![200]) }]);
     let error = newer.fold(layout()).unwrap_err().to_string();
-    assert!(error.contains("newer jumpstream (format 200, this one knows 2)"), "{error}");
+    assert!(error.contains("newer jumpstream (format 200, this one knows 3)"), "{error}");
 }
 
 #[test]

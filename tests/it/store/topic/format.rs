@@ -6,10 +6,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::ledger::{
-    Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED, hour_of,
+    Cause, Checkpoint, Coverage, Digest, FingerprintKey, Hindrances, Hour, HourTotal, Mark, Standing, StreamKey,
+    UNTIMED, hour_of,
 };
 use jumpstream::store::kafka::format::{
-    Delivered, Error, Key, Layout, Owner, PART_BYTES, Part, WRITTEN, decode_commit, encode_commit, encode_hour,
+    Delivered, Error, KNOWN, Key, Layout, Owner, PART_BYTES, Part, WRITTEN, decode_commit, encode_commit, encode_hour,
 };
 
 use crate::random;
@@ -49,6 +50,24 @@ fn any_standing(rng: &mut Rng) -> Standing {
     Standing::of((0..rng.u8(..6)).map(|_| (range(rng), mark(rng))))
 }
 
+fn any_hindrances(rng: &mut Rng) -> Hindrances {
+    const CAUSES: [Cause; 7] = [
+        Cause::NotRunningOrUnknown,
+        Cause::Backfill,
+        Cause::KeyRefused,
+        Cause::Throttled,
+        Cause::RequestsRefused,
+        Cause::ApiFailing,
+        Cause::SinkBlocked,
+    ];
+    let spell = |rng: &mut Rng| {
+        let from = any_number(rng);
+        let to = from.saturating_add(rng.i64(0..1_000_000_000_000));
+        (Time::from_nanos(from)..Time::from_nanos(to), *rng.choice(&CAUSES).unwrap())
+    };
+    Hindrances::of((0..rng.u8(..6)).map(|_| spell(rng)))
+}
+
 fn any_commit(rng: &mut Rng) -> Checkpoint {
     let mut delivered = any_minutes(rng, 29_000_000);
     if rng.bool() {
@@ -67,6 +86,7 @@ fn any_commit(rng: &mut Rng) -> Checkpoint {
         ),
         standing: any_standing(rng),
         oldest_shown: Duration::from_secs(rng.u64(..)),
+        hindrances: any_hindrances(rng),
         hours: delivered.keys().map(|minute| (hour_of(*minute), any_total(rng))).collect(),
         delivered,
         forgotten: Vec::new(),
@@ -209,8 +229,8 @@ fn damage_names_its_place() {
     let (mut longer, mut later) = (commit.clone(), commit);
     longer.push(0);
     assert!(decode_commit(&longer).unwrap_err().to_string().starts_with("bytes behind the end"));
-    later[0] = 3;
-    assert_eq!(decode_commit(&later).unwrap_err().to_string(), "format 3 is newer than this release, which knows 2");
+    later[0] = KNOWN + 1;
+    assert_eq!(decode_commit(&later).unwrap_err().to_string(), "format 4 is newer than this release, which knows 3");
 }
 
 #[test]

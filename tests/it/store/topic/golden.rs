@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jumpstream::clock::Time;
 use jumpstream::ledger::{
-    Checkpoint, Coverage, Digest, FingerprintKey, Hour, HourTotal, Mark, Standing, StreamKey, UNTIMED,
+    Cause, Checkpoint, Coverage, Digest, FingerprintKey, Hindrances, Hour, HourTotal, Mark, Standing, StreamKey,
+    UNTIMED,
 };
 use jumpstream::store::kafka::fold::{Error, Fold, Folded};
 use jumpstream::store::kafka::format::{
@@ -19,7 +20,7 @@ use jumpstream::store::kafka::format::{
 use super::stream;
 
 /// By format, from 1 on: a line an entry, key and value in hexadecimal, `-` for a tombstone.
-const FORMATS: &[&str] = &[include_str!("format-1.txt"), include_str!("format-2.txt")];
+const FORMATS: &[&str] = &[include_str!("format-1.txt"), include_str!("format-2.txt"), include_str!("format-3.txt")];
 
 const SINCE: Time = Time::from_secs(1_790_000_000);
 const HOUR: Hour = 497_222;
@@ -36,12 +37,22 @@ fn digest(byte: u8) -> HourTotal {
 /// What format 1 could say of it.
 fn in_format_1(ledger: Checkpoint) -> Checkpoint {
     let total = |total: HourTotal| HourTotal { shown: total.events, late: 0, ..total };
+    let ledger = in_format_2(ledger);
     let hours = ledger.hours.into_iter().map(|(hour, own)| (hour, total(own))).collect();
     Checkpoint { standing: Standing::default(), oldest_shown: Duration::ZERO, hours, ..ledger }
 }
 
+/// What format 2 could say of it.
+fn in_format_2(ledger: Checkpoint) -> Checkpoint {
+    Checkpoint { hindrances: Hindrances::default(), ..ledger }
+}
+
 fn in_format(format: u8, ledger: Checkpoint) -> Checkpoint {
-    if format == 1 { in_format_1(ledger) } else { ledger }
+    match format {
+        1 => in_format_1(ledger),
+        2 => in_format_2(ledger),
+        _ => ledger,
+    }
 }
 
 /// A stretch with each kind of mark.
@@ -59,6 +70,13 @@ fn standing() -> Standing {
     Standing::of((0..).zip(marks).map(|(place, mark)| (SINCE + hour * place..SINCE + hour * (place + 1), mark)))
 }
 
+/// A spell of each cause, as they may overlap.
+fn hindrances() -> Hindrances {
+    let causes = [Cause::KeyRefused, Cause::Throttled, Cause::RequestsRefused, Cause::ApiFailing, Cause::SinkBlocked];
+    let minute = Duration::from_secs(60);
+    Hindrances::of((1..).zip(causes).map(|(place, cause)| (SINCE + minute * place..SINCE + minute * place * 2, cause)))
+}
+
 fn head(edge: Option<Time>) -> Checkpoint {
     let hours = |from: u64, to: u64| SINCE + Duration::from_secs(from * 3_600)..SINCE + Duration::from_secs(to * 3_600);
     Checkpoint {
@@ -69,6 +87,7 @@ fn head(edge: Option<Time>) -> Checkpoint {
         coverage: Coverage::of([hours(0, 2), hours(3, 5)]),
         standing: standing(),
         oldest_shown: Duration::from_secs(86_400 * 20),
+        hindrances: hindrances(),
         delivered: BTreeMap::new(),
         hours: BTreeMap::new(),
         forgotten: Vec::new(),
