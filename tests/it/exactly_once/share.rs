@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jumpstream::emulator::Emulator;
+use jumpstream::emulator::{Emulator, Options};
 
 use super::{Member, Stage, assert_once, calm, say};
 use crate::cluster::replica::{Group, Replica};
@@ -35,15 +35,19 @@ async fn a_run_until_caught_up_takes_what_a_member_leaves_and_does_not_end_witho
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_until_caught_up_beside_another_member_ends_with_its_share_whatever_becomes_due_meanwhile() {
+    const CAUGHT_UP: &str = "caught up with 4 of 8 partitions";
     let Some(stage) = Stage::set("half of the partitions", LEDGER_PARTITIONS).await else { return };
-    let emulator = emulate(calm(4, 1)).await;
+    let slow_body = "3s".parse().unwrap();
+    let emulator = emulate(Options { slow_body, ..calm(24, 1) }).await;
     let (home, members, idler) = beside_an_idler(&stage, &emulator).await;
+    // With every other minute something becomes due to be compared: while it waits for what else may become its own.
+    let into = emulator.now().as_second().rem_euclid(120) as u64;
+    emulator.advance(Duration::from_secs((220 - into) % 120));
     let mut process = home.start(&["--until-caught-up", "--timeout", "2m"]);
-    process.said("caught up with 4 of 8 partitions").await;
-    // From here on something is due to be compared, and can't be.
-    steer(&emulator, "faults", r#"{"kind":"internal_error","count":100000,"path":"/events/count"}"#).await;
-    emulator.advance(Duration::from_secs(180));
+    process.said(CAUGHT_UP).await;
+    steer(&emulator, "faults", r#"{"kind":"slow_body","count":100000,"path":"/events/count"}"#).await;
     assert_eq!(process.ended().await, 0, "{}", process.log());
+    assert_eq!(process.log().matches(CAUGHT_UP).count(), 1, "it waited anew: {}", process.log());
     members.owned_by(0, LEDGER_PARTITIONS as usize).await;
     idler.leave().await;
 }
