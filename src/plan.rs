@@ -301,11 +301,13 @@ impl Plan {
     }
 
     /// The answer to [`Ask::Interval`]: how many events each unit holds, by the unit's beginning.
-    pub fn interval_read(&mut self, ledger: &mut Ledger, buckets: &[(Time, u64)]) {
+    pub fn interval_read(&mut self, ledger: &mut Ledger, buckets: &[(Time, u64)], now: Time) {
         if self.asked == Asked::Check {
             return self.verify.minutes_counted(ledger, buckets);
         }
-        self.cuts.split(buckets, self.few());
+        if let Some(oldest) = self.cuts.split(buckets, self.few()) {
+            self.verify.holds(now.since(oldest));
+        }
     }
 
     /// What a window may hold.

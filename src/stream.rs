@@ -16,6 +16,7 @@
 mod air;
 pub mod causes;
 mod counting;
+mod failing;
 mod fetch;
 mod gathered;
 pub mod lateness;
@@ -38,6 +39,7 @@ use crate::plan::{Ask, Asked, Plan, Settings};
 use crate::record::DeadLetter;
 use crate::source::{Class, Client, Error as SourceError, Purpose};
 use air::{Air, Landed};
+use failing::Failing;
 use gathered::Gathered;
 pub use gathered::Room;
 use report::Report;
@@ -175,14 +177,6 @@ struct Reading<'r> {
     coming: Option<report::Milestone>,
     /// [`Client::key_changes`] when the key was last known to be this organization's.
     key_changes: u64,
-}
-
-/// Failures in a row.
-#[derive(Debug, Default)]
-struct Failing {
-    count: u32,
-    /// [`clock::uptime`] of the first that may have been the read's own fault.
-    since: Option<Duration>,
 }
 
 /// What came of a commit's task.
@@ -401,10 +395,10 @@ impl<'r> Reading<'r> {
                 self.plan.abandon_read(now)
             };
         }
-        let since = *self.failing.entry(self.plan.asked()).or_default().since.get_or_insert_with(clock::uptime);
+        let refused = error.class() == Class::Refused || matches!(error, SourceError::Forbidden { .. });
+        let since = self.failing.entry(self.plan.asked()).or_default().since(refused);
         // While nothing else succeeds it is the API that fails, not this read.
         let alone = !polling && self.poll_succeeded_at.is_some_and(|succeeded| succeeded > since);
-        let refused = error.class() == Class::Refused || matches!(error, SourceError::Forbidden { .. });
         let tries = if self.plan.is_narrowing() { 1 } else { CURSOR_TRIES };
         if error.is_of_the_answer() && (polling || alone || self.plan.is_narrowing()) && failures >= tries {
             self.plan.read_unreadable(now);

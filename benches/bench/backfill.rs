@@ -14,7 +14,7 @@ const LATENCIES: [u32; 2] = [5, 300];
 
 pub async fn run(options: &Options) -> Outcome<()> {
     let Some(broker) = Broker::start().await? else { return Ok(()) };
-    let (events, folder) = (options.events(EVENTS), tempfile::tempdir()?);
+    let (events, page, folder) = (options.events(EVENTS), options.page.unwrap_or(PAGE), tempfile::tempdir()?);
     let dataset = Dataset { days: 90, ..Dataset::of(events) };
     let api = Api::start(&dataset).await?;
     let mut rows = vec![row!["API answers after", "windows", "seconds", "events/s", "÷ one window", "peak MiB"]];
@@ -27,7 +27,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
                 let topic = format!("bench-backfill-{:08x}", getrandom::u32().unwrap_or_default());
                 broker.create_with(&topic, PARTITIONS, &[]).await?;
                 let poll =
-                    format!("{{start: \"{}\", page_size: {PAGE}, windows: {windows}, interval: 15s}}", dataset.start());
+                    format!("{{start: \"{}\", page_size: {page}, windows: {windows}, interval: 15s}}", dataset.start());
                 let setup = Setup { poll, ..Setup::of(&api, &broker, Out::ExactlyOnce, &topic) };
                 let (mut command, _) = setup.command(folder.path())?;
                 taken.push(process::run(command.arg("--until-caught-up")).await?);
@@ -55,7 +55,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
         &format!(
             "backfill: {} events of 90 days, {} a page, to Kafka exactly once, from the start of the process to its end",
             table::thousands(f64::from(events)),
-            table::thousands(f64::from(PAGE)),
+            table::thousands(f64::from(page)),
         ),
         &rows,
     );

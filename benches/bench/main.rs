@@ -1,6 +1,6 @@
 //! What `make bench` runs: figures measured side by side in one run, medians of interleaved rounds, never judged by time.
 //!
-//! `bench [PART…] [--events N] [--rounds N]`, the parts being `core`, `kafka`, `syslog`, `latency`, `memory`, `idle`,
+//! `bench [PART…] [--events N] [--page N] [--rounds N]`, the parts being `core`, `kafka`, `syslog`, `latency`, `memory`, `idle`,
 //! `restart`, `backfill` and `late`, by default all. Each part has numbers of its own where none are given; progress
 //! goes to standard error.
 //! What is measured runs in processes of its own (the released binary, the emulator, the broker), so that the
@@ -37,21 +37,24 @@ struct Options {
     parts: Vec<String>,
     /// What a part works on, where it was said.
     events: Option<u32>,
+    /// Events of a page, in `backfill`.
+    page: Option<u32>,
     rounds: Option<usize>,
 }
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Outcome<Options> {
-        let mut options = Options { parts: Vec::new(), events: None, rounds: None };
+        let mut options = Options { parts: Vec::new(), events: None, page: None, rounds: None };
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().unwrap_or_default().parse::<u32>();
             match argument.as_str() {
                 // `cargo bench` says so of its own accord.
                 "--bench" => {}
                 "--events" => options.events = Some(number()?.max(1)),
+                "--page" => options.page = Some(number()?.clamp(1, 10_000)),
                 "--rounds" => options.rounds = Some(number()?.max(1) as usize),
                 part if PARTS.contains(&part) => options.parts.push(argument),
-                _ => return Err(format!("{argument}: not one of {PARTS:?}, --events N, --rounds N").into()),
+                _ => return Err(format!("{argument}: not one of {PARTS:?}, --events N, --page N, --rounds N").into()),
             }
         }
         if options.parts.is_empty() {

@@ -112,9 +112,11 @@ impl Cuts {
         Cut { range: reach..part.range.end, events: None, ..part }
     }
 
-    /// Divides the part that was asked about: neighbours of together at most `few` events stay one window.
-    pub fn split(&mut self, buckets: &[(Time, u64)], few: u64) {
-        let Some(Cut { range, finer: Some(unit), .. }) = self.asked.take() else { return };
+    /// Divides the part that was asked about: neighbours of together at most `few` events stay one window. Gives the end
+    /// of the oldest unit that holds any.
+    pub fn split(&mut self, buckets: &[(Time, u64)], few: u64) -> Option<Time> {
+        let Cut { range, finer, .. } = self.asked.take()?;
+        let unit = finer?;
         let mut counts: BTreeMap<Time, u64> = BTreeMap::new();
         for (start, events) in buckets {
             let count = counts.entry(start.floor(unit.length())).or_default();
@@ -138,6 +140,7 @@ impl Cuts {
             from = to;
         }
         self.parts.extend(open);
+        counts.into_iter().find(|(_, events)| *events > 0).map(|(bucket, _)| bucket + unit.length())
     }
 
     /// The part that was asked about is read undivided.

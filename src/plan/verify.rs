@@ -63,9 +63,9 @@ enum Task {
     Confirm { shown: u64 },
     /// Does a range that ends with this event's millisecond include it?
     Probe,
-    /// What lies `from` `to` was empty, which proves nothing while the API shows nothing at all: does it show an hour in
-    /// which events were delivered?
-    Witness { from: Time, to: Time, tries: u8 },
+    /// Nothing was shown from `from` to `to`, where `unseen` events had been delivered, which proves nothing while the API
+    /// shows nothing at all: does it show an hour in which events were delivered?
+    Witness { from: Time, to: Time, tries: u8, unseen: u64 },
 }
 
 /// One stream's verification.
@@ -84,6 +84,8 @@ pub struct Verify {
     counted_last: bool,
     resting_until: Time,
     failures: u32,
+    /// The age of the oldest time of which a gap's division counted any event.
+    oldest_counted: Duration,
     /// [`Ledger::oldest_shown`] when unprovable time was last looked through.
     looked_through: Duration,
     /// Silence that is read again and has not been yet.
@@ -102,6 +104,7 @@ impl Verify {
             counted_last: false,
             resting_until: Time::MIN,
             failures: 0,
+            oldest_counted: Duration::ZERO,
             looked_through: Duration::ZERO,
             reopened: Coverage::default(),
         }
@@ -118,6 +121,11 @@ impl Verify {
     /// How far back the API can be asked, as far as is known.
     pub fn retention(&self, ledger: &Ledger) -> Duration {
         ledger.retention(self.retention)
+    }
+
+    /// The API counts events of that age.
+    pub fn holds(&mut self, age: Duration) {
+        self.oldest_counted = self.oldest_counted.max(age);
     }
 
     /// What is asked next; none where nothing is due or a failure is rested from.
@@ -248,13 +256,15 @@ impl Verify {
         match task {
             Task::Probe => self.boundary.probed(counted),
             Task::Confirm { shown } if shown == counted => match counted {
-                0 => self.empty(ledger, range, 0, now),
-                _ => conclude(ledger, range, Mark::Verified),
+                0 => self.nothing_shown(ledger, range, 0, 0, now),
+                _ => self.conclude(ledger, range, Mark::Verified, now),
             },
-            Task::Witness { from, to, .. } if counted > 0 => ledger.mark(from..to, Mark::Verified),
-            Task::Witness { from, to, tries } if tries + 1 >= TRIES => ledger.mark(from..to, Mark::Unprovable),
-            Task::Witness { from, to, tries } => {
-                ledger.mark(from..to, Mark::Doubted { tries: tries + 1, unseen: 0, again: now + TRY_AGAIN });
+            Task::Witness { from, to, tries, unseen } if counted > 0 => {
+                self.compared(ledger, from..to, tries, unseen, now);
+            }
+            // However long the silence, it costs no try: it ends, or what it hides gets older than known retention.
+            Task::Witness { from, to, tries, unseen } => {
+                ledger.mark(from..to, Mark::Doubted { tries, unseen, again: now + TRY_AGAIN });
             }
             Task::Confirm { shown } => {
                 let piece = Piece { range: range.clone(), task: Task::Confirm { shown } };
@@ -269,15 +279,41 @@ impl Verify {
         }
     }
 
-    /// The API shows nothing of `range`, and nothing of it was delivered: that is so where it shows other time as it did.
-    fn empty(&mut self, ledger: &mut Ledger, range: Range<Time>, tries: u8, now: Time) {
+    /// The API shows nothing of `range`: that is so where it shows other time as it did.
+    fn nothing_shown(&mut self, ledger: &mut Ledger, range: Range<Time>, tries: u8, unseen: u64, now: Time) {
         let horizon = now - self.retention(ledger);
         match ledger.newest_hour(horizon..now).filter(|_| range.start >= horizon) {
             Some(hour) => {
-                let task = Task::Witness { from: range.start, to: range.end, tries };
+                let task = Task::Witness { from: range.start, to: range.end, tries, unseen };
                 self.work.push(Piece { range: hour, task });
             }
-            None => conclude(ledger, range, Mark::Unprovable),
+            None => self.conclude(ledger, range, Mark::Unprovable, now),
+        }
+    }
+
+    /// `range` was compared once more, after `tries`, and of what had been delivered `unseen` events were not shown.
+    fn compared(&self, ledger: &mut Ledger, range: Range<Time>, tries: u8, unseen: u64, now: Time) {
+        let tries = tries + 1;
+        let mark = match unseen {
+            0 => Mark::Verified,
+            events if tries >= TRIES => Mark::Gone { events },
+            unseen => Mark::Doubted { tries, unseen, again: now + TRY_AGAIN },
+        };
+        self.conclude(ledger, range, mark, now);
+    }
+
+    /// Marks all of `range` that is not lost; what is lost stays so, but where something of it was shown after all. Time
+    /// older than any that the API is known to hold is unprovable: it may have forgotten by now what an earlier process was
+    /// shown of it and did not live to commit.
+    fn conclude(&self, ledger: &mut Ledger, range: Range<Time>, mark: Mark, now: Time) {
+        let held = self.retention(ledger).max(ledger.oldest_shown()).max(self.oldest_counted);
+        let held_since = (now - held).ceil(MINUTE).clamp(range.start, range.end);
+        for (part, mark) in [(range.start..held_since, Mark::Unprovable), (held_since..range.end, mark)] {
+            let told = ledger.standing().parts(part.clone(), |own| own != Some(Mark::LOST));
+            let lost = ledger.standing().parts(part, |own| own == Some(Mark::LOST));
+            let shown = lost.filter(|part| ledger.shown(minutes(part)) > 0);
+            let parts: Vec<_> = told.chain(shown).collect();
+            parts.into_iter().for_each(|part| ledger.mark(part, mark));
         }
     }
 
@@ -357,18 +393,10 @@ impl Verify {
                 }
                 settle(ledger, range, age, 0);
             }
-            Some(Task::Compare { tries }) => {
-                if shown == (Shown { records: 0, unseen: 0 }) {
-                    return self.empty(ledger, range, tries, now);
-                }
-                let tries = tries + 1;
-                let mark = match shown.unseen {
-                    0 => Mark::Verified,
-                    events if tries >= TRIES => Mark::Gone { events },
-                    unseen => Mark::Doubted { tries, unseen, again: now + TRY_AGAIN },
-                };
-                conclude(ledger, range, mark);
+            Some(Task::Compare { tries }) if shown.records == 0 => {
+                self.nothing_shown(ledger, range, tries, shown.unseen, now);
             }
+            Some(Task::Compare { tries }) => self.compared(ledger, range, tries, shown.unseen, now),
             _ => {}
         }
     }
@@ -444,15 +472,6 @@ impl Verify {
 /// So many events are counted and not shown.
 fn settle(ledger: &mut Ledger, range: Range<Time>, age: Duration, missing: u64) {
     ledger.mark(range, if missing == 0 { Mark::Counted { age } } else { Mark::Unsettled { age, missing } });
-}
-
-/// Marks all of `range` that is not lost; what is lost stays so, but where something of it was shown after all.
-fn conclude(ledger: &mut Ledger, range: Range<Time>, mark: Mark) {
-    let told = ledger.standing().parts(range.clone(), |own| own != Some(Mark::LOST));
-    let lost = ledger.standing().parts(range, |own| own == Some(Mark::LOST));
-    let shown = lost.filter(|part| ledger.shown(minutes(part)) > 0);
-    let parts: Vec<_> = told.chain(shown).collect();
-    parts.into_iter().for_each(|part| ledger.mark(part, mark));
 }
 
 /// The minutes that `range` lies in.

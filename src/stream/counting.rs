@@ -16,7 +16,8 @@ impl Reading<'_> {
         match buckets {
             Ok(buckets) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
-                self.plan.interval_read(&mut self.ledger, &buckets);
+                let now = self.now();
+                self.plan.interval_read(&mut self.ledger, &buckets, now);
                 self.counted();
             }
             Err(error)

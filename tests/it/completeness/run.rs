@@ -228,7 +228,7 @@ impl Run {
         match came {
             Came::Failed { .. } => {}
             Came::Count(events) => plan.count_read(ledger, events, self.now),
-            Came::Interval(Some(buckets)) => plan.interval_read(ledger, &buckets),
+            Came::Interval(Some(buckets)) => plan.interval_read(ledger, &buckets, self.now),
             Came::Interval(None) => plan.interval_refused(),
             Came::Page { sent_at, answer } => self.page(answer, sent_at, plan, ledger),
         }

@@ -23,7 +23,7 @@ fn cut(gap: Range<Time>, few: u64, counted: impl Fn(Range<Time>, Unit) -> Option
                 assert!(buckets(&range, unit) <= BUCKETS, "{range:?} by {unit:?}");
                 asked.push(unit);
                 match counted(range, unit) {
-                    Some(counted) => cuts.split(&counted, few),
+                    Some(counted) => assert_eq!(cuts.split(&counted, few), oldest(&counted, unit)),
                     None => cuts.take_whole(),
                 }
             }
@@ -32,6 +32,13 @@ fn cut(gap: Range<Time>, few: u64, counted: impl Fn(Range<Time>, Unit) -> Option
     }
     assert!(cuts.is_empty());
     Cut { windows, asked }
+}
+
+/// The end of the oldest unit that holds anything.
+fn oldest(counted: &[(Time, u64)], unit: Unit) -> Option<Time> {
+    let ends =
+        counted.iter().filter(|(_, events)| *events > 0).map(|(start, _)| start.floor(unit.length()) + unit.length());
+    ends.min()
 }
 
 struct Cut {

@@ -227,7 +227,7 @@ fn slow_polls_starve_no_gap_and_slow_windows_no_poll() {
                 desk.now = desk.now + INTERVAL * 2;
                 // Nothing is few enough to be one window.
                 let hours = (0..30).map(|hour| (noon() - minutes(60 * hour), 1_000)).collect::<Vec<_>>();
-                desk.plan.interval_read(&mut desk.ledger, &hours);
+                desk.plan.interval_read(&mut desk.ledger, &hours, desk.now);
             }
             Ask::Count { .. } | Ask::Wait { .. } => break,
         }

@@ -70,7 +70,7 @@ fn show_nothing(desk: &mut Desk) {
         Ask::Count { .. } => answer(desk, 0),
         Ask::Page(_) => desk.end(0),
         Ask::Wait { until } => desk.now = until,
-        Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[]),
+        Ask::Interval { .. } => desk.plan.interval_read(&mut desk.ledger, &[], desk.now),
     }
 }
 
@@ -107,7 +107,7 @@ fn what_is_counted_more_is_read_and_what_the_read_brings_is_late() {
     assert_eq!(asked, range);
     let buckets: Vec<(Time, u64)> =
         (1..=40).map(|back| noon() - minutes(back)).map(|at| (at, if at == minute { 2 } else { 1 })).collect();
-    desk.plan.interval_read(&mut desk.ledger, &buckets);
+    desk.plan.interval_read(&mut desk.ledger, &buckets, desk.now);
     assert_eq!(mark(&desk, range.start), Some(Mark::Counted { age: AGE }), "the minutes that agree are counted");
     assert_eq!(settle(&mut desk), minute..minute + minutes(1), "and the one that differs is read");
     desk.admit(5, minute + seconds(7));
@@ -194,6 +194,22 @@ fn at_the_last_age() -> Desk {
 }
 
 #[test]
+fn a_look_while_the_api_shows_nothing_at_all_costs_no_try() {
+    let mut desk = at_the_last_age();
+    let day = minutes(60 * 24);
+    for witnessed in [0, 0, 0, 0, 40] {
+        let range = read_again(&mut desk, |_| false);
+        assert_eq!(counted(&mut desk), range, "the hour of which events were delivered");
+        answer(&mut desk, witnessed);
+        let again = desk.now + day;
+        let tries = u8::from(witnessed > 0);
+        assert_eq!(mark(&desk, range.start), Some(Mark::Doubted { tries, unseen: 40, again }));
+        pass(&mut desk, again);
+        desk.ledger.mark(noon()..again, Mark::Verified);
+    }
+}
+
+#[test]
 fn a_window_is_verified_only_where_everything_delivered_is_shown_again() {
     let mut desk = at_the_last_age();
     let range = read_again(&mut desk, |_| true);
@@ -232,7 +248,7 @@ fn a_window_first_read_after_its_last_age_is_verified_by_a_count_behind_it() {
         let gap = desk.ledger.start()..noon() - minutes(60);
         // As many as are one window.
         assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
-        desk.plan.interval_read(&mut desk.ledger, &[(gap.start, 4)]);
+        desk.plan.interval_read(&mut desk.ledger, &[(gap.start, 4)], desk.now);
         assert_eq!(settle(&mut desk), gap);
         (0..4).for_each(|id| assert!(matches!(desk.admit(100 + id, gap.start + minutes(30)), Taken::New(_))));
         desk.end(4);
@@ -242,6 +258,24 @@ fn a_window_first_read_after_its_last_age_is_verified_by_a_count_behind_it() {
         if expected.is_none() {
             assert_eq!(settle(&mut desk).start, gap.start, "it is read again and compared");
         }
+    }
+}
+
+#[test]
+fn what_lies_before_all_that_the_api_is_known_to_hold_is_not_verified() {
+    let day = minutes(60 * 24);
+    for (counted_age, before) in [(Duration::ZERO, Mark::Unprovable), (day + minutes(60), Mark::Verified)] {
+        let mut desk = read();
+        let mut verify = Verify::new(Ages::of([LAST]), Some(day), PAGE);
+        verify.holds(counted_age);
+        let horizon = (desk.now - day).ceil(minutes(1));
+        let window = horizon - minutes(30)..horizon + minutes(30);
+        verify.window_read(&mut desk.ledger, window.clone(), 4, desk.now);
+        assert_eq!(verify.next(&mut desk.ledger, desk.now), Some(Step::Count(window.clone())));
+        verify.counted(&mut desk.ledger, 4, desk.now);
+        assert_eq!(mark(&desk, window.start), Some(before));
+        assert_eq!(mark(&desk, horizon - seconds(1)), Some(before));
+        assert_eq!(mark(&desk, horizon), Some(Mark::Verified));
     }
 }
 
@@ -267,7 +301,7 @@ fn an_empty_range_is_verified_only_while_the_api_shows_other_time() {
         desk.ledger.move_start(noon() - minutes(60 * 24));
         let gap = desk.ledger.start()..noon() - minutes(60);
         assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
-        desk.plan.interval_read(&mut desk.ledger, &[]);
+        desk.plan.interval_read(&mut desk.ledger, &[], desk.now);
         assert_eq!(settle(&mut desk), gap);
         desk.end(0);
         assert_eq!(counted(&mut desk), gap);
@@ -276,7 +310,7 @@ fn an_empty_range_is_verified_only_while_the_api_shows_other_time() {
         assert_eq!(counted(&mut desk), noon() - minutes(60)..noon(), "an hour of which events were delivered");
         answer(&mut desk, witnessed);
         let again = desk.now + minutes(60 * 24);
-        let expected = expected.unwrap_or(Mark::Doubted { tries: 1, unseen: 0, again });
+        let expected = expected.unwrap_or(Mark::Doubted { tries: 0, unseen: 0, again });
         assert_eq!(mark(&desk, gap.start), Some(expected));
     }
 }
@@ -293,7 +327,7 @@ fn down(first_run: Time, after_noon: Duration) -> (Desk, Range<Time>) {
     desk.admit_to_ledger(2, gap.start - seconds(10)).unwrap();
     desk.ledger.advance_edge(noon());
     assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
-    desk.plan.interval_read(&mut desk.ledger, &[]);
+    desk.plan.interval_read(&mut desk.ledger, &[], desk.now);
     assert_eq!(settle(&mut desk), gap);
     desk.end(0);
     (desk, gap)
@@ -341,7 +375,7 @@ fn a_long_silence_that_ends_is_read_again_and_not_lost() {
     desk.admit(2, desk.now - seconds(3));
     desk.end(1);
     assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
-    desk.plan.interval_read(&mut desk.ledger, &[]);
+    desk.plan.interval_read(&mut desk.ledger, &[], desk.now);
     let again = settle(&mut desk);
     assert!(again.start <= silent.start && again.end > silent.start + days(5), "{again:?}");
     desk.end(0);

@@ -203,7 +203,7 @@ fn what_is_refused_stays_a_gap_and_older_time_goes_on() {
             buckets.push((bucket, 40));
             bucket = bucket + unit.length();
         }
-        desk.plan.interval_read(&mut desk.ledger, &buckets);
+        desk.plan.interval_read(&mut desk.ledger, &buckets, desk.now);
     }
     read_around(&mut desk, refused.clone(), |desk| desk.plan.read_refused(desk.now));
     let gaps = desk.ledger.gaps();

@@ -239,7 +239,7 @@ impl Run {
         self.now = self.now + self.latency();
         let (ask, asked_at, sent_at, answer) = match came {
             Came::Interval(Some(buckets)) => {
-                plan.interval_read(ledger, &buckets);
+                plan.interval_read(ledger, &buckets, self.now);
                 return Some(true);
             }
             Came::Interval(None) => {

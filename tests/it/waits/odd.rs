@@ -1,5 +1,6 @@
 //! An API whose answers are odd: each oddity is told, and holds up nothing that can be had.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jumpstream::clock::{self, Time};
@@ -123,6 +124,29 @@ async fn what_is_refused_stays_a_gap_that_is_said_and_newer_events_come() {
     let mut process = home.start(&[]);
     process.degraded("refuses to show some time").await;
     eventually("the gap has its reason", async || (gap_reason(&mut process).await == "refused").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_among_other_failures_sets_nothing_aside() {
+    let began = clock::wall();
+    let past = began - Duration::from_secs(1_800);
+    let asked_for = AtomicU32::new(0);
+    let server = model(began, true, move |asked| match asked.from < past {
+        true => match asked_for.fetch_add(1, Ordering::Relaxed) {
+            // Polls succeed meanwhile.
+            0..3 => Some(answer(503, &[("Retry-After", "2")], b"")),
+            3 => Some(answer(302, &[("Location", "/elsewhere")], b"")),
+            _ => None,
+        },
+        false => None,
+    })
+    .await;
+    let home = home(&server);
+    let mut process = home.start(&[]);
+    delivered(&home, MINUTES as usize - 2).await;
+    process.ready().await;
+    once(&process, "redirects to /elsewhere (302)");
+    assert_eq!(process.count("refuses to show some time"), 0, "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
