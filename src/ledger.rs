@@ -73,6 +73,7 @@ pub struct Ledger {
     coverage: Coverage,
     standing: Standing,
     oldest_shown: Duration,
+    revision: u64,
     hindrances: Hindrances,
     /// What keeps the stream from reading now.
     hindered_by: Option<Cause>,
@@ -113,6 +114,7 @@ impl Ledger {
             coverage: Coverage::default(),
             standing: Standing::default(),
             oldest_shown: Duration::ZERO,
+            revision: 0,
             hindrances: Hindrances::default(),
             hindered_by: None,
             minutes: Minutes::default(),
@@ -137,6 +139,7 @@ impl Ledger {
             coverage: stored.coverage,
             standing: stored.standing,
             oldest_shown: stored.oldest_shown,
+            revision: 0,
             hindrances: stored.hindrances,
             hindered_by: None,
             minutes,
@@ -172,6 +175,16 @@ impl Ledger {
     /// The age of the oldest event that the API was ever seen to show: it keeps events at least so long.
     pub fn oldest_shown(&self) -> Duration {
         self.oldest_shown
+    }
+
+    /// Another one whenever something changed of what had been read before, or lies before the edge.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn revised(&mut self) {
+        self.revision += 1;
+        self.change.moved = true;
     }
 
     /// Whether the API has ever shown anything of this stream.
@@ -213,7 +226,7 @@ impl Ledger {
     pub fn move_start(&mut self, start: Time) {
         if start < self.start {
             self.start = start;
-            self.change.moved = true;
+            self.revised();
         }
     }
 
@@ -267,7 +280,7 @@ impl Ledger {
         // By whole hours: it only says how far back the API can be asked.
         if age >= self.oldest_shown + HOUR {
             self.oldest_shown = age;
-            self.change.moved = true;
+            self.revised();
         }
     }
 
@@ -277,7 +290,7 @@ impl Ledger {
             return;
         }
         self.standing.set(range, mark);
-        self.change.moved = true;
+        self.revised();
     }
 
     /// The newest hour within `range` of which events were delivered.
@@ -311,10 +324,15 @@ impl Ledger {
 
     /// All of `range` has been read, to the end, and everything in it admitted.
     pub fn cover(&mut self, range: Range<Time>) {
-        if !self.coverage.covers(&range) {
-            self.coverage.add(range);
-            self.change.moved = true;
+        if self.coverage.covers(&range) {
+            return;
         }
+        let edge = self.edge.unwrap_or(Time::MAX);
+        if !self.coverage.covers(&(range.start..range.end.min(edge))) {
+            self.revised();
+        }
+        self.coverage.add(range);
+        self.change.moved = true;
     }
 
     /// A live poll has read up to `edge`; the edge never goes back by this.

@@ -242,6 +242,8 @@ impl<'r> Reading<'r> {
                 break;
             }
         }
+        let now = self.now();
+        self.ledger.still_hindered(now);
         self.submit().await?;
         self.settle().await
     }

@@ -82,14 +82,11 @@ impl Hindrances {
         most.filter(|(_, length)| *length >= half).map(|(cause, _)| cause)
     }
 
-    /// One begins, or goes on where the last one was of the same cause and ended just now.
     fn begin(&mut self, now: Time, cause: Cause) {
-        let goes_on = |(last, own): &(Range<Time>, Cause)| *own == cause && now <= last.end + NEAR;
-        if !self.spells.last().is_some_and(goes_on) {
-            self.spells.push((now..now, cause));
-            self.bound();
-        }
-        self.last_until(now);
+        // What began later did so by a clock that was ahead.
+        self.spells.retain(|(spell, _)| spell.start <= now);
+        self.spells.push((now..now, cause));
+        self.bound();
     }
 
     /// The newest one has lasted until now.
@@ -99,8 +96,18 @@ impl Hindrances {
         }
     }
 
-    fn forget_short(&mut self) {
-        self.spells.pop_if(|(last, _)| last.end.since(last.start) < SHORT);
+    /// The newest one is over: it goes where it was short, and into the one before where that was near and of one cause.
+    fn end(&mut self) {
+        let Some((last, cause)) = self.spells.pop_if(|(last, _)| last.end.since(last.start) >= SHORT) else {
+            self.spells.pop();
+            return;
+        };
+        match self.spells.last_mut() {
+            Some((before, own)) if *own == cause && last.start <= before.end + NEAR => {
+                before.end = before.end.max(last.end);
+            }
+            _ => self.spells.push((last, cause)),
+        }
     }
 
     fn bound(&mut self) {
@@ -130,16 +137,25 @@ impl Ledger {
     pub fn healed(&mut self, now: Time) {
         if self.hindered_by.take().is_some() {
             self.hindrances.last_until(now);
-            self.hindrances.forget_short();
+            self.hindrances.end();
             self.change.moved = true;
         }
     }
 
-    /// Nothing was read for that long, and then again.
+    /// What hinders the reading, if anything does, does so until now.
+    pub fn still_hindered(&mut self, now: Time) {
+        if let Some(cause) = self.hindered_by {
+            self.hindered(cause, now);
+        }
+    }
+
+    /// Nothing was read for that long; then whatever hindered the reading before does so again.
     pub fn was_hindered(&mut self, cause: Cause, spell: Range<Time>) {
+        let before = self.hindered_by;
         if spell.end.since(spell.start) >= SHORT {
             self.hindered(cause, spell.start);
             self.healed(spell.end);
+            before.into_iter().for_each(|before| self.hindered(before, spell.end));
         }
     }
 

@@ -16,7 +16,7 @@ impl Ledger {
         }
         for part in empty.ranges() {
             self.standing.clear(part.clone());
-            self.change.moved = true;
+            self.revised();
         }
     }
 
@@ -34,7 +34,7 @@ impl Ledger {
             self.coverage.remove(part.clone());
             self.standing.clear(part);
         }
-        self.change.moved = true;
+        self.revised();
     }
 
     /// After the first event of an hour, at `time`: that the time before it is empty proves nothing where it is longer
@@ -51,7 +51,7 @@ impl Ledger {
         }
         self.coverage.remove(silence.clone());
         self.standing.clear(silence);
-        self.change.moved = true;
+        self.revised();
         read
     }
 
@@ -73,6 +73,6 @@ impl Ledger {
         self.coverage.cut_back(now);
         self.standing.clear(now..Time::MAX);
         self.edge = self.edge.map(|edge| edge.min(now));
-        self.change.moved = true;
+        self.revised();
     }
 }

@@ -6,7 +6,7 @@ use super::{Ask, Asked, Plan, Unit};
 use crate::clock::Time;
 use crate::ledger::Ledger;
 
-/// A read that fails so often in a row is given up.
+/// A read that fails so often in a row is put off.
 const TRIES: u32 = 5;
 
 impl Plan {
@@ -68,11 +68,13 @@ impl Plan {
     /// A request of verification failed; `for_good` where the same would fail again.
     pub fn check_failed(&mut self, ledger: &mut Ledger, now: Time, for_good: bool) {
         self.verify.failed(now);
-        if for_good || self.verify.failures() >= TRIES {
-            match self.reads.check.take() {
-                Some(read) => self.verify.unreadable(ledger, read.range(now), now),
-                None => self.verify.clear(),
-            }
+        if !for_good && self.verify.failures() < TRIES {
+            return;
+        }
+        match self.reads.check.take() {
+            None => self.verify.clear(),
+            Some(read) if for_good => self.verify.unreadable(ledger, read.range(now), now),
+            Some(read) => self.verify.put_off(ledger, read.range(now), now),
         }
     }
 
@@ -90,6 +92,11 @@ impl Plan {
     /// Whether the request asked last is verification's.
     pub fn is_checking(&self) -> bool {
         self.asked == Asked::Check
+    }
+
+    /// Whether nothing is compared for now, after a failure.
+    pub fn rests(&self, now: Time) -> bool {
+        self.verify.is_resting(now)
     }
 
     /// Whether nothing is left to be compared with the API that is due by now.

@@ -44,7 +44,27 @@ impl Ages {
 
     /// Up to where everything has reached `age` by `now`, in steps as long as the age, at most a day.
     fn reached(age: Duration, now: Time) -> Time {
-        (now - age).floor(age.clamp(MINUTE, DAY))
+        (now - age).floor(Ages::step(age))
+    }
+
+    fn step(age: Duration) -> Duration {
+        age.clamp(MINUTE, DAY)
+    }
+
+    /// Where nothing is due at `now`: for how long that stays so.
+    pub fn nothing_due(&self, ledger: &Ledger, now: Time) -> NothingDue {
+        let reached_next = self.iter().map(|age| Ages::reached(age, now) + Ages::step(age) + age);
+        let doubted = ledger.standing().ranges().iter().filter_map(|(_, mark)| match mark {
+            Mark::Doubted { again, .. } => Some(*again).filter(|again| now < *again),
+            _ => None,
+        });
+        NothingDue {
+            since: now,
+            until: reached_next.chain(doubted).min().unwrap_or(now),
+            reached: self.iter().next().map_or(Time::MAX, |first| Ages::reached(first, now)),
+            revision: ledger.revision(),
+            edge: ledger.edge(),
+        }
     }
 
     /// The oldest range that is due to be counted, with its age, the highest first.
@@ -78,6 +98,24 @@ impl Ages {
         };
         let tries = if let Some(Mark::Doubted { tries, .. }) = first { tries } else { 0 };
         ledger.standing().parts(range, is_same).next().map(|range| (range, tries))
+    }
+}
+
+/// Nothing is due, for as long as it [holds](Self::holds).
+#[derive(Debug, Clone, Copy)]
+pub struct NothingDue {
+    since: Time,
+    until: Time,
+    /// Younger time has not reached any age.
+    reached: Time,
+    revision: u64,
+    edge: Option<Time>,
+}
+
+impl NothingDue {
+    pub fn holds(&self, ledger: &Ledger, now: Time) -> bool {
+        let same_edge = self.edge == ledger.edge() || self.edge.is_some_and(|edge| edge >= self.reached);
+        same_edge && self.revision == ledger.revision() && self.since <= now && now < self.until
     }
 }
 

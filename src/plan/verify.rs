@@ -15,13 +15,15 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::ledger::{Coverage, Ledger, Mark, Minute, instant, minute_of};
 use crate::plan::boundary::Boundary;
-use crate::plan::due::Ages;
+use crate::plan::due::{Ages, NothingDue};
 use crate::plan::read::Reading;
 use crate::plan::sightings::Shown;
 
 /// What was not shown at the last age is read so often in all, each time this much later.
 const TRIES: u8 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(86_400);
+/// What can't be read now, as all else may not be, is read so much later.
+const PUT_OFF: Duration = Duration::from_secs(3_600);
 /// The longest range that is counted as one.
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -79,6 +81,7 @@ pub struct Verify {
     boundary: Boundary,
     /// What is still to be looked at, the next one last.
     work: Vec<Piece>,
+    nothing_due: Option<NothingDue>,
     asked: Option<Piece>,
     /// After counting it is reading's turn.
     counted_last: bool,
@@ -100,6 +103,7 @@ impl Verify {
             page: u64::from(page_size),
             boundary: Boundary::default(),
             work: Vec::new(),
+            nothing_due: None,
             asked: None,
             counted_last: false,
             resting_until: Time::MIN,
@@ -161,7 +165,7 @@ impl Verify {
 
     fn due(&mut self, ledger: &mut Ledger, now: Time) -> Option<Piece> {
         // Silence from the start on may as well be a licence that was never there.
-        if !ledger.has_shown_any() {
+        if !ledger.has_shown_any() || self.nothing_due.is_some_and(|nothing| nothing.holds(ledger, now)) {
             return None;
         }
         self.mark_unprovable(ledger, now);
@@ -177,7 +181,9 @@ impl Verify {
             read(self, ledger).or_else(|| count(self, ledger))
         } else {
             count(self, ledger).or_else(|| read(self, ledger))
-        }?;
+        };
+        self.nothing_due = piece.is_none().then(|| self.ages.nothing_due(ledger, now));
+        let piece = piece?;
         self.counted_last = matches!(piece.task, Task::Count { .. });
         Some(piece)
     }
@@ -419,6 +425,15 @@ impl Verify {
             }
             _ => {}
         }
+    }
+
+    /// The read that was asked for fails again and again, which costs no try.
+    pub fn put_off(&mut self, ledger: &mut Ledger, range: Range<Time>, now: Time) {
+        if let Some(Piece { task: Task::Compare { tries }, .. }) = self.asked {
+            self.asked = None;
+            return ledger.mark(range, Mark::Doubted { tries, unseen: 0, again: now + PUT_OFF });
+        }
+        self.unreadable(ledger, range, now);
     }
 
     /// A request failed: verification rests, so that it costs the live edge nothing.

@@ -274,7 +274,7 @@ async fn the_state_alone_says_what_kept_the_last_process_from_reading() {
     let (_, status) = json(&home, &[]).await;
     assert_eq!(status["streams"][0]["hindrances"], Value::Array(Vec::new()), "{status}");
     emulator.rotate_key("jca_another");
-    process.said("blocked").await;
+    process.requests("unauthorized", 4.0).await;
     process.stop_and_forget().await;
     let (_, status) = json(&home, &[]).await;
     let stream = &status["streams"][0];

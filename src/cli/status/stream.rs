@@ -9,6 +9,9 @@ use crate::clock::Time;
 use crate::ledger::{Ledger, Mark, StreamKey, Summary, length};
 use crate::telemetry::status::{Cause, StreamStatus};
 
+/// So far behind the API's time a poll that succeeds may leave the edge.
+const EDGE_BEHIND: Duration = Duration::from_secs(5);
+
 /// What is known beside the ledger.
 pub(super) struct Known {
     /// How long the API keeps events, where that is configured.
@@ -210,12 +213,13 @@ fn totals(ledger: &Ledger, range: &Range<Time>) -> (u64, u64) {
     hours.fold((0, 0), |(events, late), (_, total)| (events + total.events, late + total.late))
 }
 
-/// Those since the edge that touch the range.
+/// What of them lies behind the edge and touches the range.
 fn hindrances(ledger: &Ledger, edge: Option<Time>, range: &Range<Time>) -> Vec<Hindrance> {
-    let spells = ledger.hindrances().spells().iter();
-    let spells = spells.filter(|(own, _)| edge.is_none_or(|edge| own.end >= edge));
+    let since = edge.map_or(Time::MIN, |edge| edge + EDGE_BEHIND);
+    let spells = ledger.hindrances().spells().iter().filter(|(own, _)| since < own.end);
     let spells = spells.filter(|(own, _)| own.start < range.end && range.start <= own.end);
-    spells.map(|(own, cause)| Hindrance { from: own.start, to: own.end, cause: *cause }).collect()
+    let from = |own: Time| edge.map_or(own, |edge| own.max(edge));
+    spells.map(|(own, cause)| Hindrance { from: from(own.start), to: own.end, cause: *cause }).collect()
 }
 
 /// Those of the ledger, each with what the instance knows of it.

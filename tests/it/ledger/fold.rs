@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jumpstream::clock::Time;
-use jumpstream::ledger::{Checkpoint, Fingerprint, Hour, Ledger, Minute, hour_of};
+use jumpstream::ledger::{Cause, Checkpoint, Fingerprint, Hour, Ledger, Minute, hour_of};
 use jumpstream::record::Delivery;
 use proptest::prelude::*;
 
@@ -22,6 +22,8 @@ enum Change {
     CutBack(u32),
     Start(u32),
     Forget(u32),
+    Hindered(bool, u32),
+    Healed(u32),
     Checkpoint,
 }
 
@@ -38,6 +40,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..SPAN).prop_map(Change::CutBack),
         1 => (0..SPAN).prop_map(Change::Start),
         3 => (0..SPAN).prop_map(Change::Forget),
+        2 => (any::<bool>(), 0..SPAN).prop_map(|(key, time)| Change::Hindered(key, time)),
+        1 => (0..SPAN).prop_map(Change::Healed),
         5 => Just(Change::Checkpoint),
     ]
 }
@@ -61,6 +65,9 @@ fn apply(ledger: &mut Ledger, change: &Change) {
         Change::CutBack(now) => ledger.cut_back(time(now)),
         Change::Start(earlier) => ledger.move_start(time(0) - Duration::from_secs(30) * earlier),
         Change::Forget(now) => settle(ledger, time(now) + LAST_AGE),
+        Change::Hindered(true, now) => ledger.hindered(Cause::KeyRefused, time(now)),
+        Change::Hindered(false, now) => ledger.hindered(Cause::ApiFailing, time(now)),
+        Change::Healed(now) => ledger.healed(time(now)),
         Change::Checkpoint => {}
     }
 }
@@ -68,11 +75,12 @@ fn apply(ledger: &mut Ledger, change: &Change) {
 /// What a ledger answers: its positions, its totals, and how it takes every event that there is.
 fn behaviour(mut ledger: Ledger) -> String {
     let positions = format!(
-        "{:?} {:?} {:?} {:?} {:?} {}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {}",
         ledger.first_run(),
         ledger.start(),
         ledger.edge(),
         ledger.coverage(),
+        ledger.hindrances(),
         ledger.hours(),
         ledger.fingerprints()
     );

@@ -91,6 +91,13 @@ fn short_spells_are_forgotten_and_near_ones_are_one() {
         short.healed(at(number * 2) + Duration::from_millis(900));
     }
     assert_eq!(short.hindrances().spells(), []);
+    let mut blips = ledger();
+    blips.was_hindered(Cause::Throttled, gap(0, 1));
+    for number in 1..500 {
+        blips.hindered(Cause::Throttled, at(number));
+        blips.healed(at(number) + Duration::from_millis(900));
+    }
+    assert_eq!(blips.hindrances().spells(), [(gap(0, 1), Cause::Throttled)], "they don't prolong it");
     let mut many = ledger();
     (0..500).for_each(|number| many.was_hindered(Cause::SinkBlocked, gap(number * 10, number * 10 + 8)));
     assert_eq!(many.hindrances().spells().len(), KEPT);
@@ -123,4 +130,29 @@ fn before_the_apis_time_is_known_there_is_none_to_speak_of() {
     ledger.hindered(Cause::KeyRefused, Time::default());
     ledger.healed(at(10));
     assert_eq!(ledger.cause(&gap(0, 10)), Cause::NotRunningOrUnknown);
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_remembered_is_forgotten_when_it_is_right() {
+    let mut ledger = ledger();
+    ledger.hindered(Cause::ApiFailing, at(60 * 24 * 30));
+    ledger.healed(at(60 * 24 * 30 + 1));
+    ledger.hindered(Cause::ApiFailing, at(0));
+    ledger.healed(at(10));
+    assert_eq!(ledger.hindrances().spells(), [(gap(0, 10), Cause::ApiFailing)]);
+}
+
+#[test]
+fn a_blocked_sink_amid_a_spell_interrupts_it_and_it_lasts_until_the_end() {
+    let mut ledger = ledger();
+    ledger.hindered(Cause::Throttled, at(0));
+    ledger.was_hindered(Cause::SinkBlocked, gap(10, 15));
+    ledger.still_hindered(at(60));
+    let expected = [(0, 10, Cause::Throttled), (10, 15, Cause::SinkBlocked), (15, 60, Cause::Throttled)];
+    let expected = expected.map(|(from, to, cause)| (gap(from, to), cause));
+    assert_eq!(stored(&mut ledger).hindrances().spells(), expected);
+    let mut healthy = self::ledger();
+    healthy.checkpoint();
+    healthy.still_hindered(at(60));
+    assert!(!healthy.has_changed());
 }

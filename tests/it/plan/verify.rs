@@ -430,6 +430,20 @@ fn a_failed_comparison_rests_and_the_live_edge_goes_on() {
 }
 
 #[test]
+fn a_look_that_fails_comes_an_hour_later_and_one_that_is_refused_is_a_try() {
+    for (refused, tries, pause) in [(false, 0, minutes(60)), (true, 1, minutes(60 * 24))] {
+        let mut desk = at_the_last_age();
+        let range = settle(&mut desk);
+        let failures = if refused { 1 } else { 5 };
+        (0..failures).for_each(|_| desk.plan.check_failed(&mut desk.ledger, desk.now, refused));
+        let again = desk.now + pause;
+        assert_eq!(mark(&desk, range.start), Some(Mark::Doubted { tries, unseen: 0, again }));
+        pass(&mut desk, again);
+        assert_eq!(settle(&mut desk), range);
+    }
+}
+
+#[test]
 fn the_first_event_after_a_silence_has_the_silence_read_again() {
     let mut desk = Desk::polled();
     desk.ledger.move_start(noon() - minutes(300));
