@@ -30,6 +30,7 @@ const AT_MOST: usize = 2;
 const MALFORMED_TRIES: u32 = 3;
 /// From so many failures in a row on they are told.
 const NEWS: u32 = 3;
+const ANOTHERS: &str = "the key belongs to another organization; give back a key of this one, or set organizations";
 
 pub(super) struct Reading<'a> {
     stream: &'a Stream,
@@ -39,6 +40,8 @@ pub(super) struct Reading<'a> {
     organization: Arc<str>,
     range: Range<Time>,
     again: Again,
+    /// [`crate::source::Client::key_changes`] when the key was last known to be this organization's.
+    key_changes: u64,
     gathered: Gathered,
     /// The last batch ended within a millisecond, so that what it delivered is not known to be done.
     torn: bool,
@@ -82,6 +85,7 @@ impl<'a> Reading<'a> {
             range: replay.range.clone(),
             left: left(&done, &replay.range),
             again: Again::new(replay.page_size, FingerprintKey(key), replay.range.clone(), done),
+            key_changes: 0,
             gathered: Gathered::default(),
             torn: false,
             part: Part::default(),
@@ -94,6 +98,11 @@ impl<'a> Reading<'a> {
     /// Reads and delivers; `tell` hears how far it has come.
     pub async fn read(&mut self, tell: impl Fn(Part)) -> Result<Ended, Error> {
         while !*self.shutdown.borrow() {
+            if self.may_be_anothers()
+                && let Turn::End = self.check_owner().await
+            {
+                break;
+            }
             let turn = match self.again.ask() {
                 Some(Ask::Page(ask)) => self.page(ask).await?,
                 Some(Ask::Interval { range, unit }) => self.interval(range, unit).await?,
@@ -126,6 +135,7 @@ impl<'a> Reading<'a> {
         let asked = self.stream.client.interval(self.stream.organization(), &query);
         match or_end(&mut self.shutdown, asked).await {
             None => return Ok(Turn::End),
+            Some(_) if self.may_be_anothers() => return Ok(Turn::Next),
             Some(Ok(buckets)) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
                 self.again.interval_read(&buckets);
@@ -146,6 +156,10 @@ impl<'a> Reading<'a> {
         let asked = self.stream.client.events(self.stream.organization(), &query);
         let mut page = match or_end(&mut self.shutdown, asked).await {
             None => return Ok(Turn::End),
+            Some(_) if self.may_be_anothers() => {
+                self.again.begin_again();
+                return Ok(Turn::Next);
+            }
             Some(Err(error)) => return self.failed(error, range).await,
             Some(Ok(page)) => page,
         };
@@ -224,7 +238,7 @@ impl<'a> Reading<'a> {
             Class::Credential => PAUSE.end.min(self.pauses.pause() * 4),
         };
         if self.failures >= NEWS || error.class() == Class::Credential {
-            self.say(&error);
+            self.say(error.to_string());
         }
         self.give_way(&error).await?;
         let (client, is_credential) = (&self.stream.client, error.class() == Class::Credential);
@@ -237,9 +251,35 @@ impl<'a> Reading<'a> {
         Ok(if waited.await.is_some() { Turn::Next } else { Turn::End })
     }
 
+    /// Whether the key was replaced since it was last known to be this organization's.
+    fn may_be_anothers(&self) -> bool {
+        self.stream.client.key_changes() != self.key_changes
+    }
+
+    /// Waits until the key is known to be this organization's.
+    async fn check_owner(&mut self) -> Turn {
+        loop {
+            let Stream { client, key, .. } = self.stream;
+            let changes = client.key_changes();
+            let asked = client.is_anothers(&key.organization, self.stream.organization());
+            match or_end(&mut self.shutdown, asked).await {
+                None => return Turn::End,
+                Some(Ok(false)) => {
+                    self.key_changes = changes;
+                    self.succeeded();
+                    return Turn::Next;
+                }
+                Some(Ok(true)) => self.say(ANOTHERS.to_owned()),
+                Some(Err(error)) => self.say(error.to_string()),
+            }
+            if or_end(&mut self.shutdown, tokio::time::sleep(self.pauses.pause())).await.is_none() {
+                return Turn::End;
+            }
+        }
+    }
+
     /// Once for each cause.
-    fn say(&mut self, error: &SourceError) {
-        let text = error.to_string();
+    fn say(&mut self, text: String) {
         if self.said.as_ref() != Some(&text) {
             tracing::warn!(stream = %self.stream.key, "waiting: {text}");
             self.said = Some(text);

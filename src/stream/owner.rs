@@ -4,21 +4,9 @@
 //! Nothing that a key has shown is taken in before the key is known to be this stream's organization's.
 
 use crate::ledger::Cause;
-use crate::source::{Class, Error as SourceError};
+use crate::source::Class;
 
-use super::{Error, Reading, Stream, Turn, causes};
-
-impl Stream {
-    /// As far as anything tells: where nothing does, there is nothing to fill the ledger with either, or the API itself
-    /// refuses a key that doesn't see the organization that is named.
-    async fn has_anothers_key(&self) -> Result<bool, SourceError> {
-        let own = self.key.organization.as_str();
-        match self.names_organization {
-            true => Ok(!self.client.sees(own).await?),
-            false => Ok(self.client.owner().await?.is_some_and(|owner| owner != own)),
-        }
-    }
-}
+use super::{Error, Reading, Turn, causes};
 
 impl Reading<'_> {
     /// Whether the key was replaced since it was last known to be this organization's: what it has shown must not fill this
@@ -38,9 +26,8 @@ impl Reading<'_> {
         let stream = self.stream.clone();
         loop {
             let changes = stream.client.key_changes();
-            let Some(is_anothers) = stream.until_shutdown(stream.has_anothers_key()).await else {
-                return Ok(Turn::End);
-            };
+            let asked = stream.client.is_anothers(&stream.key.organization, stream.organization());
+            let Some(is_anothers) = stream.until_shutdown(asked).await else { return Ok(Turn::End) };
             let is_refused = is_anothers.as_ref().is_err_and(|error| error.class() == Class::Credential);
             match is_anothers {
                 Ok(true) => {

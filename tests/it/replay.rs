@@ -205,6 +205,31 @@ async fn a_revoked_key_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_organization_is_waited_out_and_nothing_of_it_delivered() {
+    const KEYS: [&str; 2] = ["jca_emulator", "jca_another"];
+    let keys = KEYS.map(str::to_owned).to_vec();
+    let emulator = emulate(Options { keys, organizations: 2, ..hour(4_000) }).await;
+    let organizations = emulator.organizations();
+    for (key, organization) in KEYS.iter().zip(&organizations) {
+        steer(&emulator, "key", format!(r#"{{"old":"{key}","key":"{key}","organization":"{organization}"}}"#)).await;
+    }
+    for account in [String::new(), format!(", organizations: [{}]", organizations[0])] {
+        let poll = "{start: 24h, page_size: 20}";
+        let home = Home::new(Settings { poll, account: &account, ..Settings::of(&emulator) });
+        let range = Range::before(&emulator);
+        let mut process = home.start_command(&range.replay(&["--rate-share", "0.01"]));
+        crate::process::eventually("a part is delivered", async || (home.lines(EVENTS).len() > 100).then_some(()))
+            .await;
+        home.write("key", KEYS[1]);
+        process.said("waiting: the key belongs to another organization; give back a key of this one").await;
+        home.write("key", KEYS[0]);
+        assert_eq!(process.ended().await, 0, "{}", process.log());
+        let truth = range.truth(&emulator).into_iter().filter(|truth| truth.organization == organizations[0]);
+        assert_each_once(&truth.collect::<Vec<_>>(), &home.lines(EVENTS), 1_500);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_too_large_goes_to_dead_letters_beside_those_of_a_running_instance() {
     let emulator = emulate(hour(100)).await;
     let at = emulator.now() - jiff::SignedDuration::from_secs(600);

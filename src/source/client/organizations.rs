@@ -55,6 +55,16 @@ impl Client {
         Ok(seen.organizations.is_empty() || seen.organizations.contains(organization))
     }
 
+    /// Whether the key is another organization's than `own`; `named` is what requests name, if anything. As far as anything
+    /// tells: where nothing does, the API has nothing to show either, or itself refuses a key that doesn't see the
+    /// organization that is named.
+    pub async fn is_anothers(&self, own: &str, named: Option<&str>) -> Result<bool, Error> {
+        match named {
+            Some(named) => Ok(!self.sees(named).await?),
+            None => Ok(self.owner().await?.is_some_and(|owner| owner != own)),
+        }
+    }
+
     /// `GET /api/organizations`, all pages: what the key sees.
     pub async fn organizations(&self) -> Result<Vec<Organization>, Error> {
         let (mut found, mut seen, mut skip) = (Vec::new(), HashSet::new(), 0);
