@@ -19,6 +19,7 @@ pub mod read;
 mod reads;
 mod settings;
 pub mod sightings;
+mod task;
 pub mod verify;
 mod windows;
 
@@ -31,6 +32,7 @@ use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::record::Delivery;
 pub use aside::Aside;
+pub use check::CheckFailure;
 use cut::{Cuts, Unit};
 pub use due::Ages;
 use read::{PageEnd, Read, Reading, Standing};
@@ -300,13 +302,13 @@ impl Plan {
         self.narrowing
     }
 
-    /// The answer to [`Ask::Interval`]: how many events each unit holds, by the unit's beginning.
-    pub fn interval_read(&mut self, ledger: &mut Ledger, buckets: &[(Time, u64)], now: Time) {
+    /// The answer to [`Ask::Interval`], sent at `sent_at`: how many events each unit holds, by the unit's beginning.
+    pub fn interval_read(&mut self, ledger: &mut Ledger, buckets: &[(Time, u64)], sent_at: Time) {
         if self.asked == Asked::Check {
             return self.verify.minutes_counted(ledger, buckets);
         }
         if let Some(oldest) = self.cuts.split(buckets, self.few()) {
-            self.verify.holds(now.since(oldest));
+            self.verify.holds(sent_at.since(oldest));
         }
     }
 

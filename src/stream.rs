@@ -296,6 +296,9 @@ impl<'r> Reading<'r> {
 
     /// Failures in a row of what was asked last.
     fn failures(&self) -> u32 {
+        if self.plan.is_checking() {
+            return self.plan.check_failures();
+        }
         self.failing.get(&self.plan.asked()).map_or(0, |failing| failing.count)
     }
 
@@ -335,7 +338,8 @@ impl<'r> Reading<'r> {
 
     /// A request of `sent_at`, in [`clock::uptime`], failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError, sent_at: Duration) -> Result<Turn, Error> {
-        if self.plan.is_checking() && error.class() != Class::Credential {
+        let is_of_the_key = error.class() == Class::Credential && !matches!(error, SourceError::Forbidden { .. });
+        if self.plan.is_checking() && !is_of_the_key {
             return Ok(self.check_failed(&error));
         }
         self.failing.entry(self.plan.asked()).or_default().count += 1;
@@ -404,7 +408,7 @@ impl<'r> Reading<'r> {
         let tries = if self.plan.is_narrowing() { 1 } else { CURSOR_TRIES };
         if error.is_of_the_answer() && (polling || alone || self.plan.is_narrowing()) && failures >= tries {
             self.plan.read_unreadable(now);
-        } else if refused && (polling || alone || self.plan.is_refused_some()) {
+        } else if refused && (polling || alone) {
             self.plan.read_refused(now);
         } else if failures >= CURSOR_TRIES || error.class() == Class::Refused {
             return self.plan.abandon_read(now);

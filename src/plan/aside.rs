@@ -53,11 +53,6 @@ impl Plan {
         self.aside.push((range, now + AGAIN, why));
     }
 
-    /// Whether any time is refused.
-    pub fn is_refused_some(&self) -> bool {
-        self.aside.iter().any(|(.., why)| *why == Aside::Refused)
-    }
-
     /// What stays a gap for now, since it can't be read.
     pub fn unpageable(&self) -> Coverage {
         Coverage::of(self.aside.iter().map(|(range, ..)| range.clone()))

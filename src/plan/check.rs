@@ -6,8 +6,19 @@ use super::{Ask, Asked, Plan, Unit};
 use crate::clock::Time;
 use crate::ledger::Ledger;
 
-/// A read that fails so often in a row is put off.
+/// After so many failures in a row the read under way is put off.
 const TRIES: u32 = 5;
+
+/// How a request of verification failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckFailure {
+    /// It may pass by itself.
+    Passing,
+    /// An answer came and was not what it should be.
+    Garbled,
+    /// The API refuses this very request, while it answers others.
+    Refused,
+}
 
 impl Plan {
     pub(super) fn next_check(&mut self, ledger: &mut Ledger, now: Time) -> Option<Ask> {
@@ -41,7 +52,7 @@ impl Plan {
 
     pub(super) fn check_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
         let Some(mut read) = self.reads.check.take() else { return };
-        read.tell(ledger, now);
+        read.tell(ledger, end.sent_at);
         let standing = read.page_read(end);
         let mut conclude = |read: &mut Read, to: Time| {
             let range = read.from..to;
@@ -65,17 +76,22 @@ impl Plan {
         }
     }
 
-    /// A request of verification failed; `for_good` where the same would fail again.
-    pub fn check_failed(&mut self, ledger: &mut Ledger, now: Time, for_good: bool) {
+    /// A request of verification failed.
+    pub fn check_failed(&mut self, ledger: &mut Ledger, now: Time, failure: CheckFailure) {
         self.verify.failed(now);
-        if !for_good && self.verify.failures() < TRIES {
+        if failure != CheckFailure::Refused && self.verify.failures() < TRIES {
             return;
         }
         match self.reads.check.take() {
-            None => self.verify.clear(),
-            Some(read) if for_good => self.verify.unreadable(ledger, read.range(now), now),
-            Some(read) => self.verify.put_off(ledger, read.range(now), now),
+            None => self.verify.uncounted(ledger, now),
+            Some(read) if failure == CheckFailure::Passing => self.verify.put_off(ledger, read.range(now), now),
+            Some(read) => self.verify.unreadable(ledger, read.range(now), now),
         }
+    }
+
+    /// Verification's failures in a row.
+    pub fn check_failures(&self) -> u32 {
+        self.verify.failures()
     }
 
     pub(super) fn give_up_check(&mut self) {

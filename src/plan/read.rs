@@ -133,6 +133,7 @@ impl Read {
     /// whole milliseconds: an API that knows no finer time would end the read before the millisecond it was to end in.
     pub fn ask(&mut self, limit: u32) -> PageAsk {
         self.sightings.begin_page();
+        self.earliest = None;
         PageAsk {
             from: self.asked_from.floor(MILLISECOND),
             to: self.to.map(|to| to.ceil(MILLISECOND)),
@@ -207,10 +208,11 @@ impl Read {
         if future { self.known_future += 1 } else { self.known_recent += 1 }
     }
 
-    /// The page came to its end at `now`: what the ledger is to know of what it showed, beside its new events.
-    pub fn tell(&mut self, ledger: &mut Ledger, now: Time) {
+    /// The page, asked for at `sent_at`, came to its end: what the ledger is to know of what it showed, beside its new
+    /// events.
+    pub fn tell(&mut self, ledger: &mut Ledger, sent_at: Time) {
         self.sightings.end_page(ledger);
-        self.earliest.inspect(|earliest| ledger.saw_age(now.since(*earliest)));
+        self.earliest.inspect(|earliest| ledger.saw_age(sent_at.since(*earliest)));
     }
 
     pub fn page_read(&mut self, end: PageEnd) -> Standing {

@@ -18,6 +18,7 @@ use crate::plan::boundary::Boundary;
 use crate::plan::due::{Ages, NothingDue};
 use crate::plan::read::Reading;
 use crate::plan::sightings::Shown;
+use crate::plan::task::{Piece, Task};
 
 /// What was not shown at the last age is read so often in all, each time this much later.
 const TRIES: u8 = 3;
@@ -40,34 +41,6 @@ pub enum Step {
         range: Range<Time>,
         reading: Reading,
     },
-}
-
-/// A range to be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Piece {
-    range: Range<Time>,
-    task: Task,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Task {
-    /// Is as much counted as was shown?
-    Count { age: Duration },
-    /// Too much for a page was counted, so which minutes differ?
-    Locate { age: Duration, counted: u64 },
-    /// So much was counted: does a read show it?
-    Settle { age: Duration, counted: u64 },
-    /// A read showed so many records and fewer than were counted: are they still counted?
-    Recount { age: Duration, shown: u64 },
-    /// The last age's read, after so many of them.
-    Compare { tries: u8 },
-    /// A window first read after its last age showed so many records: is that what is counted?
-    Confirm { shown: u64 },
-    /// Does a range that ends with this event's millisecond include it?
-    Probe,
-    /// Nothing was shown from `from` to `to`, where `unseen` events had been delivered, which proves nothing while the API
-    /// shows nothing at all: does it show an hour in which events were delivered?
-    Witness { from: Time, to: Time, tries: u8, unseen: u64 },
 }
 
 /// One stream's verification.
@@ -200,10 +173,8 @@ impl Verify {
             again.into_iter().for_each(|range| ledger.look_again(range));
         }
         let limit = minute_of(horizon.min(now - last));
-        let is_open = |mark: Option<Mark>| mark.is_none_or(|mark| !mark.is_final());
-        let covered = ledger.coverage().within(ledger.start()..instant(limit));
-        let open: Vec<_> = covered.flat_map(|range| ledger.standing().parts(range, is_open)).collect();
-        open.into_iter().for_each(|part| ledger.mark(part, Mark::Unprovable));
+        let covered: Vec<_> = ledger.coverage().within(ledger.start()..instant(limit)).collect();
+        covered.into_iter().for_each(|range| mark_open(ledger, range, Mark::Unprovable));
     }
 
     /// A gap's window was read to its end and showed so many records: where it is older than the last age, no later look
@@ -270,7 +241,7 @@ impl Verify {
             }
             // However long the silence, it costs no try: it ends, or what it hides gets older than known retention.
             Task::Witness { from, to, tries, unseen } => {
-                ledger.mark(from..to, Mark::Doubted { tries, unseen, again: now + TRY_AGAIN });
+                mark_open(ledger, from..to, Mark::Doubted { tries, unseen, again: now + TRY_AGAIN });
             }
             Task::Confirm { shown } => {
                 let piece = Piece { range: range.clone(), task: Task::Confirm { shown } };
@@ -419,9 +390,10 @@ impl Verify {
                 let missing = counted.saturating_sub(ledger.shown(minutes(&range)));
                 ledger.mark(range, Mark::Unsettled { age, missing });
             }
-            Some(Task::Compare { tries }) if tries + 1 >= TRIES => ledger.mark(range, Mark::Unprovable),
+            Some(Task::Compare { tries }) if tries + 1 >= TRIES => mark_open(ledger, range, Mark::Unprovable),
             Some(Task::Compare { tries }) => {
-                ledger.mark(range, Mark::Doubted { tries: tries + 1, unseen: 0, again: now + TRY_AGAIN });
+                let unseen = unseen(ledger, range.start);
+                mark_open(ledger, range, Mark::Doubted { tries: tries + 1, unseen, again: now + TRY_AGAIN });
             }
             _ => {}
         }
@@ -431,9 +403,18 @@ impl Verify {
     pub fn put_off(&mut self, ledger: &mut Ledger, range: Range<Time>, now: Time) {
         if let Some(Piece { task: Task::Compare { tries }, .. }) = self.asked {
             self.asked = None;
-            return ledger.mark(range, Mark::Doubted { tries, unseen: 0, again: now + PUT_OFF });
+            let unseen = unseen(ledger, range.start);
+            return mark_open(ledger, range, Mark::Doubted { tries, unseen, again: now + PUT_OFF });
         }
         self.unreadable(ledger, range, now);
+    }
+
+    /// The count that was asked for fails again and again: what is due is sought anew.
+    pub fn uncounted(&mut self, ledger: &mut Ledger, now: Time) {
+        if let Some(Piece { task: Task::Witness { from, to, tries, unseen }, .. }) = self.asked {
+            mark_open(ledger, from..to, Mark::Doubted { tries, unseen, again: now + PUT_OFF });
+        }
+        self.clear();
     }
 
     /// A request failed: verification rests, so that it costs the live edge nothing.
@@ -487,6 +468,18 @@ impl Verify {
 /// So many events are counted and not shown.
 fn settle(ledger: &mut Ledger, range: Range<Time>, age: Duration, missing: u64) {
     ledger.mark(range, if missing == 0 { Mark::Counted { age } } else { Mark::Unsettled { age, missing } });
+}
+
+/// Marks what of `range` is not marked for good.
+fn mark_open(ledger: &mut Ledger, range: Range<Time>, mark: Mark) {
+    let is_open = |mark: Option<Mark>| mark.is_none_or(|mark| !mark.is_final());
+    let open: Vec<_> = ledger.standing().parts(range, is_open).collect();
+    open.into_iter().for_each(|part| ledger.mark(part, mark));
+}
+
+/// Of what was delivered, so much was not shown there by the last look.
+fn unseen(ledger: &Ledger, at: Time) -> u64 {
+    if let Some(Mark::Doubted { unseen, .. }) = ledger.standing().at(at) { unseen } else { 0 }
 }
 
 /// The minutes that `range` lies in.

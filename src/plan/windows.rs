@@ -102,7 +102,7 @@ impl Plan {
 
     pub(super) fn window_page_read(&mut self, ledger: &mut Ledger, end: PageEnd, now: Time) {
         let Some(mut window) = self.reads.take_window(self.asked) else { return };
-        window.read.tell(ledger, now);
+        window.read.tell(ledger, end.sent_at);
         match window.read.page_read(end) {
             Standing::Goes => self.go_on(ledger, window, now),
             Standing::Ended => self.window_read(ledger, &mut window.read, None, now),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::clock::Time;
+use crate::clock::{self, Time};
+use crate::plan::{Asked, CheckFailure};
 use crate::source::{Bucket, Class, Error as SourceError};
 
 use super::{CURSOR_TRIES, Error, Reading, Turn};
@@ -16,8 +17,8 @@ impl Reading<'_> {
         match buckets {
             Ok(buckets) => {
                 let buckets: Vec<(Time, u64)> = buckets.iter().map(|bucket| (bucket.start, bucket.events)).collect();
-                let now = self.now();
-                self.plan.interval_read(&mut self.ledger, &buckets, now);
+                let asked = self.now() - clock::uptime().saturating_sub(sent_at);
+                self.plan.interval_read(&mut self.ledger, &buckets, asked);
                 self.counted();
             }
             Err(error)
@@ -52,9 +53,16 @@ impl Reading<'_> {
     /// A comparison with the API failed: it rests and comes again, and the live edge goes on meanwhile.
     pub(super) fn check_failed(&mut self, error: &SourceError) -> Turn {
         tracing::debug!(stream = %self.stream.key, "comparing again later: {error}");
-        let for_good = error.class() == Class::Refused || error.class() == Class::FutureStart;
+        let polls_succeed = !self.failing.contains_key(&Asked::Live);
+        let failure = match error.class() {
+            // Of what concerns the key, only 403 is met here.
+            Class::Refused | Class::Credential if polls_succeed => CheckFailure::Refused,
+            Class::FutureStart => CheckFailure::Refused,
+            _ if error.is_of_the_answer() => CheckFailure::Garbled,
+            _ => CheckFailure::Passing,
+        };
         let now = self.now();
-        self.plan.check_failed(&mut self.ledger, now, for_good);
+        self.plan.check_failed(&mut self.ledger, now, failure);
         Turn::Next
     }
 }

@@ -14,7 +14,7 @@ use crate::source::Element;
 const ORGANIZATIONS: usize = 100;
 const ORGANIZATION_PAGES: usize = 1_000;
 /// How far back an event may lie that tells whose a key is.
-const LOOK_BACK: Duration = Duration::from_secs(14 * 86_400);
+const LOOK_BACK: Duration = Duration::from_secs(90 * 86_400);
 
 /// An organization that the key sees.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use jumpstream::clock::Time;
 use jumpstream::ledger::{Checkpoint, FingerprintKey, Ledger, Mark};
 use jumpstream::plan::read::PageEnd;
-use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken, Ticket};
+use jumpstream::plan::{Ages, Ask, CheckFailure, Plan, Settings, Taken, Ticket};
 
 use super::tally::Tally;
 use super::{days, hours};
@@ -44,7 +44,7 @@ pub(super) struct Run {
 pub(super) enum Came {
     Failed { interval: bool },
     Count(u64),
-    Interval(Option<Vec<(Time, u64)>>),
+    Interval { sent_at: Time, buckets: Option<Vec<(Time, u64)>> },
     Page { sent_at: Time, answer: Answer },
 }
 
@@ -208,7 +208,10 @@ impl Run {
                 self.tally.lies += u64::from(lies);
                 Came::Count(self.api.count(range.start, range.end, self.now))
             }
-            Ask::Interval { range, unit } => Came::Interval(self.api.interval(range.start, range.end, unit, self.now)),
+            Ask::Interval { range, unit } => {
+                let buckets = self.api.interval(range.start, range.end, unit, self.now);
+                Came::Interval { sent_at: self.now, buckets }
+            }
             Ask::Page(ask) => Came::Page { sent_at: self.now, answer: self.api.events(&ask, self.now, &mut self.rng) },
             Ask::Wait { .. } => unreachable!("no request"),
         }
@@ -219,7 +222,12 @@ impl Run {
         let sent_at = self.now;
         self.now = self.now + Duration::from_secs(self.rng.u64(1..600));
         if plan.is_checking() {
-            plan.check_failed(ledger, sent_at, self.rng.u8(..20) == 0);
+            let failure = match self.rng.u8(..20) {
+                0 => CheckFailure::Refused,
+                1 => CheckFailure::Garbled,
+                _ => CheckFailure::Passing,
+            };
+            plan.check_failed(ledger, sent_at, failure);
         } else if interval || self.rng.u8(..5) == 0 {
             plan.abandon_read(sent_at);
         }
@@ -233,8 +241,8 @@ impl Run {
         match came {
             Came::Failed { .. } => {}
             Came::Count(events) => plan.count_read(ledger, events, self.now),
-            Came::Interval(Some(buckets)) => plan.interval_read(ledger, &buckets, self.now),
-            Came::Interval(None) => plan.interval_refused(),
+            Came::Interval { sent_at, buckets: Some(buckets) } => plan.interval_read(ledger, &buckets, sent_at),
+            Came::Interval { buckets: None, .. } => plan.interval_refused(),
             Came::Page { sent_at, answer } => self.page(answer, sent_at, plan, ledger),
         }
     }

@@ -7,7 +7,7 @@ use jumpstream::clock::Time;
 use jumpstream::ledger::{FingerprintKey, Ledger, Mark};
 use jumpstream::plan::cut::Unit;
 use jumpstream::plan::verify::{Step, Verify};
-use jumpstream::plan::{Ages, Ask, Plan, Settings, Taken};
+use jumpstream::plan::{Ages, Ask, CheckFailure, Plan, Settings, Taken};
 
 use super::{Desk, INTERVAL, PAGE, minutes, noon, seconds};
 
@@ -410,7 +410,7 @@ fn a_failed_comparison_rests_and_the_live_edge_goes_on() {
     let mut desk = read();
     pass(&mut desk, noon() + minutes(10));
     let range = counted(&mut desk);
-    (0..3).for_each(|_| desk.plan.check_failed(&mut desk.ledger, desk.now, false));
+    (0..3).for_each(|_| desk.plan.check_failed(&mut desk.ledger, desk.now, CheckFailure::Passing));
     let begun = desk.now;
     let mut polls = 0;
     while desk.now < begun + seconds(35) {
@@ -431,16 +431,28 @@ fn a_failed_comparison_rests_and_the_live_edge_goes_on() {
 
 #[test]
 fn a_look_that_fails_comes_an_hour_later_and_one_that_is_refused_is_a_try() {
-    for (refused, tries, pause) in [(false, 0, minutes(60)), (true, 1, minutes(60 * 24))] {
+    let (hour, day) = (minutes(60), minutes(60 * 24));
+    for (failure, failures, tries, pause) in
+        [(CheckFailure::Passing, 5, 0, hour), (CheckFailure::Garbled, 5, 1, day), (CheckFailure::Refused, 1, 1, day)]
+    {
         let mut desk = at_the_last_age();
         let range = settle(&mut desk);
-        let failures = if refused { 1 } else { 5 };
-        (0..failures).for_each(|_| desk.plan.check_failed(&mut desk.ledger, desk.now, refused));
+        (0..failures).for_each(|_| desk.plan.check_failed(&mut desk.ledger, desk.now, failure));
         let again = desk.now + pause;
         assert_eq!(mark(&desk, range.start), Some(Mark::Doubted { tries, unseen: 0, again }));
         pass(&mut desk, again);
         assert_eq!(settle(&mut desk), range);
     }
+}
+
+#[test]
+fn what_no_hour_can_witness_since_counts_are_refused_comes_an_hour_later() {
+    let mut desk = at_the_last_age();
+    let range = read_again(&mut desk, |_| false);
+    assert_eq!(counted(&mut desk), range);
+    desk.plan.check_failed(&mut desk.ledger, desk.now, CheckFailure::Refused);
+    let again = desk.now + minutes(60);
+    assert_eq!(mark(&desk, range.start), Some(Mark::Doubted { tries: 0, unseen: 40, again }));
 }
 
 #[test]

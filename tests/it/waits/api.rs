@@ -143,6 +143,20 @@ async fn a_missing_licence_and_a_redirect_are_said_once_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counts_that_alone_are_forbidden_hold_up_nothing_and_blame_no_key() {
+    let emulator = emulate(Options { rate: 20.0, ..few() }).await;
+    steer(&emulator, "faults", r#"{"kind":"forbidden","count":1000,"path":"/count"}"#).await;
+    let account = naming(&emulator);
+    // What lies before its start has reached the first age, so it is counted at once.
+    let home = Home::new(Settings { account: &account, more: "verify: {after: [1m, 8d]}\n", ..Settings::of(&emulator) });
+    let mut process = home.start(&[]);
+    process.requests("forbidden", 2.0).await;
+    process.ready().await;
+    delivered(&home, 500).await;
+    assert_eq!(process.count("(403)"), 0, "{}", process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fault_of_the_key_is_one_line_however_many_organizations_it_serves() {
     let emulator = emulate(Options { organizations: 3, ..few() }).await;
     let account = naming(&emulator);
