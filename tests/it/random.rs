@@ -33,7 +33,9 @@ where
             Some((seeds.next()?, seeds.size_hint().0))
         };
         while let Some((seed, left)) = next() {
+            let named = Named(seed);
             let outcome = run(seed);
+            drop(named);
             *total.lock().unwrap() += outcome;
             let mut said = said.lock().unwrap();
             if is_prove() && said.elapsed() > MINUTE {
@@ -45,6 +47,17 @@ where
     };
     std::thread::scope(|scope| (0..processors).for_each(|_| drop(scope.spawn(work))));
     total.into_inner().unwrap()
+}
+
+/// A seed that is run: where that panics it is said at once, since in a proof the others go on for hours.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "seed {} failed", self.0);
+        }
+    }
 }
 
 /// `sample` seeds, or `all` of them under `make prove`; a run's first one is random and printed.

@@ -148,7 +148,8 @@ async fn counts_that_alone_are_forbidden_hold_up_nothing_and_blame_no_key() {
     steer(&emulator, "faults", r#"{"kind":"forbidden","count":1000,"path":"/count"}"#).await;
     let account = naming(&emulator);
     // What lies before its start has reached the first age, so it is counted at once.
-    let home = Home::new(Settings { account: &account, more: "verify: {after: [1m, 8d]}\n", ..Settings::of(&emulator) });
+    let home =
+        Home::new(Settings { account: &account, more: "verify: {after: [1m, 8d]}\n", ..Settings::of(&emulator) });
     let mut process = home.start(&[]);
     process.requests("forbidden", 2.0).await;
     process.ready().await;
