@@ -98,10 +98,10 @@ impl Hindrances {
 
     /// The newest one is over: it goes where it was short, and into the one before where that was near and of one cause.
     fn end(&mut self) {
-        let Some((last, cause)) = self.spells.pop_if(|(last, _)| last.end.since(last.start) >= SHORT) else {
-            self.spells.pop();
+        let Some((last, cause)) = self.spells.pop() else { return };
+        if last.end.since(last.start) < SHORT {
             return;
-        };
+        }
         match self.spells.last_mut() {
             Some((before, own)) if *own == cause && last.start <= before.end + NEAR => {
                 before.end = before.end.max(last.end);
