@@ -364,7 +364,7 @@ impl Ledger {
             .filter(|minute| *minute != UNTIMED)
             .filter(|minute| {
                 let range = instant(*minute).max(self.start)..instant(*minute + 1);
-                self.standing.all(range, |mark| mark.is_some_and(|mark| mark.is_final()))
+                self.standing.all(range, |mark| !Mark::is_open(mark))
             })
             .collect();
         for minute in settled {

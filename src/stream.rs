@@ -338,8 +338,7 @@ impl<'r> Reading<'r> {
 
     /// A request of `sent_at`, in [`clock::uptime`], failed: says so and waits for what the error's class says.
     async fn failed(&mut self, error: SourceError, sent_at: Duration) -> Result<Turn, Error> {
-        let is_of_the_key = error.class() == Class::Credential && !matches!(error, SourceError::Forbidden { .. });
-        if self.plan.is_checking() && !is_of_the_key {
+        if self.plan.is_checking() && !error.is_of_the_key() {
             return Ok(self.check_failed(&error));
         }
         self.failing.entry(self.plan.asked()).or_default().count += 1;
@@ -401,7 +400,7 @@ impl<'r> Reading<'r> {
                 self.plan.abandon_read(now)
             };
         }
-        let refused = error.class() == Class::Refused || matches!(error, SourceError::Forbidden { .. });
+        let refused = error.may_be_of_the_request();
         let since = self.failing.entry(self.plan.asked()).or_default().since(refused);
         // While nothing else succeeds it is the API that fails, not this read.
         let alone = !polling && self.poll_succeeded_at.is_some_and(|succeeded| succeeded > since);

@@ -29,7 +29,7 @@ impl Ledger {
 
     /// As [`Self::reopen`], of a range.
     pub fn reopen_range(&mut self, range: Range<Time>) {
-        let open: Vec<_> = self.standing.parts(range, |mark| mark.is_none_or(|mark| !mark.is_final())).collect();
+        let open: Vec<_> = self.standing.parts(range, Mark::is_open).collect();
         for part in open {
             self.coverage.remove(part.clone());
             self.standing.clear(part);
@@ -62,7 +62,7 @@ impl Ledger {
         let Some((hour, _)) = self.hours.range(Hour::MIN + 1..hour_of(end)).next_back() else { return held };
         let hour_end = instant(minutes_of(*hour).end);
         // Of settled minutes only their hour's total is left, which does not say when in it.
-        let is_settled = |mark: Option<Mark>| mark.is_some_and(|mark| mark.is_final());
+        let is_settled = |mark: Option<Mark>| !Mark::is_open(mark);
         let known =
             held >= instant(minutes_of(*hour).start) && !self.standing.any(held..hour_end.max(held), is_settled);
         if known { held } else { held.max(hour_end) }

@@ -33,6 +33,11 @@ impl Mark {
         matches!(self, Mark::Verified | Mark::Gone { .. } | Mark::Unprovable)
     }
 
+    /// Whether something may still be asked about time with this mark, or with none.
+    pub fn is_open(mark: Option<Mark>) -> bool {
+        mark.is_none_or(|mark| !mark.is_final())
+    }
+
     /// Whether it has been looked at as `age` wants it.
     pub fn satisfies(&self, age: Duration) -> bool {
         match self {

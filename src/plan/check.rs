@@ -83,7 +83,7 @@ impl Plan {
             return;
         }
         match self.reads.check.take() {
-            None => self.verify.uncounted(ledger, now),
+            None => self.verify.clear(),
             Some(read) if failure == CheckFailure::Passing => self.verify.put_off(ledger, read.range(now), now),
             Some(read) => self.verify.unreadable(ledger, read.range(now), now),
         }

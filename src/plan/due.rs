@@ -87,7 +87,7 @@ impl Ages {
         let reached = Ages::reached(self.last()?, now);
         let is_due = |mark: Option<Mark>| match mark {
             Some(Mark::Doubted { again, .. }) => again <= now,
-            mark => mark.is_none_or(|mark| !mark.is_final()),
+            mark => Mark::is_open(mark),
         };
         let range = first_part(ledger, Time::MIN..reached, is_due)?;
         // What was doubted at one time is read as one, and alone.
@@ -139,7 +139,7 @@ fn first_part(ledger: &Ledger, band: Range<Time>, is_due: impl Fn(Option<Mark>) 
         let midnight = from.floor(DAY) + DAY;
         let minutes = from..part.end.ceil(MINUTE).min(whole.end).min(midnight);
         // A settled part of a minute, as there is where the start was moved, must not be read again.
-        let mut open = ledger.standing().parts(minutes, |mark| mark.is_none_or(|mark| !mark.is_final()));
+        let mut open = ledger.standing().parts(minutes, Mark::is_open);
         open.find(|open| part.start < open.end)
     })
 }

@@ -30,6 +30,8 @@ pub enum Reading {
     Settle,
     /// The same, since its last age has come: what was delivered must be shown.
     Compare,
+    /// An hour of which events were delivered: does it show any? Its first event is all of it, and is not taken.
+    Witness,
 }
 
 /// What is known at a page's end.
@@ -137,7 +139,7 @@ impl Read {
         PageAsk {
             from: self.asked_from.floor(MILLISECOND),
             to: self.to.map(|to| to.ceil(MILLISECOND)),
-            limit,
+            limit: if self.reading == Reading::Witness { 1 } else { limit },
             cursor: self.cursor.clone(),
         }
     }
@@ -222,7 +224,7 @@ impl Read {
             Some(limit) if limit > 0 => end.elements < limit,
             _ => end.elements == 0,
         };
-        if ended {
+        if ended || self.reading == Reading::Witness {
             return Standing::Ended;
         }
         if std::mem::take(&mut self.moved) {

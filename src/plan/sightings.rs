@@ -17,7 +17,7 @@ pub struct Sightings {
     page_untimed: u64,
     /// One for each record, ascending within the minute.
     minutes: BTreeMap<Minute, Vec<Fingerprint>>,
-    /// Records without a readable time, and what is no event to us.
+    /// Records without a readable time, and what is no event to us, or not taken for one.
     untimed: u64,
 }
 

@@ -24,6 +24,8 @@ pub(super) enum Task {
     Recount { age: Duration, shown: u64 },
     /// The last age's read, after so many of them.
     Compare { tries: u8 },
+    /// Nothing was shown, and then other time was: is still nothing shown? The same read once more.
+    Witnessed { tries: u8 },
     /// A window first read after its last age showed so many records: is that what is counted?
     Confirm { shown: u64 },
     /// Does a range that ends with this event's millisecond include it?

@@ -101,7 +101,7 @@ impl Verify {
     }
 
     /// The API counts events of that age.
-    pub fn holds(&mut self, age: Duration) {
+    pub fn api_holds(&mut self, age: Duration) {
         self.oldest_counted = self.oldest_counted.max(age);
     }
 
@@ -121,10 +121,11 @@ impl Verify {
             Task::Count { .. } | Task::Recount { .. } | Task::Confirm { .. } => {
                 Step::Count(self.boundary.bounded(range))
             }
-            Task::Probe | Task::Witness { .. } => Step::Count(range),
+            Task::Probe => Step::Count(range),
             Task::Locate { .. } => Step::Minutes(range),
             Task::Settle { .. } => Step::Read { range, reading: Reading::Settle },
-            Task::Compare { .. } => Step::Read { range, reading: Reading::Compare },
+            Task::Compare { .. } | Task::Witnessed { .. } => Step::Read { range, reading: Reading::Compare },
+            Task::Witness { .. } => Step::Read { range, reading: Reading::Witness },
         })
     }
 
@@ -236,13 +237,6 @@ impl Verify {
                 0 => self.nothing_shown(ledger, range, 0, 0, now),
                 _ => self.conclude(ledger, range, Mark::Verified, now),
             },
-            Task::Witness { from, to, tries, unseen } if counted > 0 => {
-                self.compared(ledger, from..to, tries, unseen, now);
-            }
-            // However long the silence, it costs no try: it ends, or what it hides gets older than known retention.
-            Task::Witness { from, to, tries, unseen } => {
-                mark_open(ledger, from..to, Mark::Doubted { tries, unseen, again: now + TRY_AGAIN });
-            }
             Task::Confirm { shown } => {
                 let piece = Piece { range: range.clone(), task: Task::Confirm { shown } };
                 if self.probe_first(piece, now).is_err() {
@@ -252,11 +246,16 @@ impl Verify {
             }
             Task::Count { age } => self.compare_count(ledger, range, age, counted, now),
             Task::Recount { age, shown } => settle(ledger, range, age, counted.saturating_sub(shown)),
-            Task::Locate { .. } | Task::Settle { .. } | Task::Compare { .. } => {}
+            Task::Locate { .. }
+            | Task::Settle { .. }
+            | Task::Compare { .. }
+            | Task::Witness { .. }
+            | Task::Witnessed { .. } => {}
         }
     }
 
-    /// The API shows nothing of `range`: that is so where it shows other time as it did.
+    /// The API shows nothing of `range`: that is so where it then shows other time as it did, and still nothing of this.
+    /// What it counts says nothing of what it shows.
     fn nothing_shown(&mut self, ledger: &mut Ledger, range: Range<Time>, tries: u8, unseen: u64, now: Time) {
         let horizon = now - self.retention(ledger);
         match ledger.newest_hour(horizon..now).filter(|_| range.start >= horizon) {
@@ -373,7 +372,16 @@ impl Verify {
             Some(Task::Compare { tries }) if shown.records == 0 => {
                 self.nothing_shown(ledger, range, tries, shown.unseen, now);
             }
-            Some(Task::Compare { tries }) => self.compared(ledger, range, tries, shown.unseen, now),
+            Some(Task::Compare { tries } | Task::Witnessed { tries }) => {
+                self.compared(ledger, range, tries, shown.unseen, now);
+            }
+            // However long the silence, it costs no try: it ends, or what it hides gets older than known retention.
+            Some(Task::Witness { from, to, tries, unseen }) if shown.records == 0 => {
+                mark_open(ledger, from..to, Mark::Doubted { tries, unseen, again: now + TRY_AGAIN });
+            }
+            Some(Task::Witness { from, to, tries, .. }) => {
+                self.work.push(Piece { range: from..to, task: Task::Witnessed { tries } });
+            }
             _ => {}
         }
     }
@@ -390,8 +398,13 @@ impl Verify {
                 let missing = counted.saturating_sub(ledger.shown(minutes(&range)));
                 ledger.mark(range, Mark::Unsettled { age, missing });
             }
-            Some(Task::Compare { tries }) if tries + 1 >= TRIES => mark_open(ledger, range, Mark::Unprovable),
-            Some(Task::Compare { tries }) => {
+            Some(Task::Witness { from, to, tries, unseen }) => {
+                mark_open(ledger, from..to, Mark::Doubted { tries, unseen, again: now + PUT_OFF });
+            }
+            Some(Task::Compare { tries } | Task::Witnessed { tries }) if tries + 1 >= TRIES => {
+                mark_open(ledger, range, Mark::Unprovable);
+            }
+            Some(Task::Compare { tries } | Task::Witnessed { tries }) => {
                 let unseen = unseen(ledger, range.start);
                 mark_open(ledger, range, Mark::Doubted { tries: tries + 1, unseen, again: now + TRY_AGAIN });
             }
@@ -401,20 +414,12 @@ impl Verify {
 
     /// The read that was asked for fails again and again, which costs no try.
     pub fn put_off(&mut self, ledger: &mut Ledger, range: Range<Time>, now: Time) {
-        if let Some(Piece { task: Task::Compare { tries }, .. }) = self.asked {
+        if let Some(Piece { task: Task::Compare { tries } | Task::Witnessed { tries }, .. }) = self.asked {
             self.asked = None;
             let unseen = unseen(ledger, range.start);
             return mark_open(ledger, range, Mark::Doubted { tries, unseen, again: now + PUT_OFF });
         }
         self.unreadable(ledger, range, now);
-    }
-
-    /// The count that was asked for fails again and again: what is due is sought anew.
-    pub fn uncounted(&mut self, ledger: &mut Ledger, now: Time) {
-        if let Some(Piece { task: Task::Witness { from, to, tries, unseen }, .. }) = self.asked {
-            mark_open(ledger, from..to, Mark::Doubted { tries, unseen, again: now + PUT_OFF });
-        }
-        self.clear();
     }
 
     /// A request failed: verification rests, so that it costs the live edge nothing.
@@ -472,8 +477,7 @@ fn settle(ledger: &mut Ledger, range: Range<Time>, age: Duration, missing: u64) 
 
 /// Marks what of `range` is not marked for good.
 fn mark_open(ledger: &mut Ledger, range: Range<Time>, mark: Mark) {
-    let is_open = |mark: Option<Mark>| mark.is_none_or(|mark| !mark.is_final());
-    let open: Vec<_> = ledger.standing().parts(range, is_open).collect();
+    let open: Vec<_> = ledger.standing().parts(range, Mark::is_open).collect();
     open.into_iter().for_each(|part| ledger.mark(part, mark));
 }
 

@@ -110,6 +110,16 @@ impl Error {
         }
     }
 
+    /// Whether it is the key that is refused, or can't be read. A 403 may be of one request only.
+    pub fn is_of_the_key(&self) -> bool {
+        self.class() == Class::Credential && !matches!(self, Error::Forbidden { .. })
+    }
+
+    /// Whether it may be this very request that is refused, while others are answered.
+    pub fn may_be_of_the_request(&self) -> bool {
+        self.class() == Class::Refused || matches!(self, Error::Forbidden { .. })
+    }
+
     /// Whether an answer came and was not what it should be: asked for a shorter range, it may be.
     pub fn is_of_the_answer(&self) -> bool {
         matches!(

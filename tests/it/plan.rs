@@ -3,6 +3,7 @@
 mod again;
 mod cut;
 mod poll;
+mod silence;
 mod verify;
 mod window;
 

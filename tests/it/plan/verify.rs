@@ -11,11 +11,11 @@ use jumpstream::plan::{Ages, Ask, CheckFailure, Plan, Settings, Taken};
 
 use super::{Desk, INTERVAL, PAGE, minutes, noon, seconds};
 
-const AGE: Duration = Duration::from_secs(600);
-const LAST: Duration = Duration::from_secs(3_600);
+pub const AGE: Duration = Duration::from_secs(600);
+pub const LAST: Duration = Duration::from_secs(3_600);
 
 /// Read from eleven to noon, with an event in each of the last forty minutes of it; ages of ten minutes and an hour.
-fn read() -> Desk {
+pub fn read() -> Desk {
     let mut desk = Desk::new(minutes(60));
     let ages = Ages::of([AGE, LAST]);
     desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, windows: 3, ages, retention: None });
@@ -28,14 +28,14 @@ fn read() -> Desk {
 }
 
 /// Time passes up to `to`, in which nothing happens, and polls read it.
-fn pass(desk: &mut Desk, to: Time) {
+pub fn pass(desk: &mut Desk, to: Time) {
     desk.ledger.cover(noon()..to);
     desk.ledger.advance_edge(to);
     desk.now = to;
 }
 
 /// Polls find nothing, until comparing asks for something.
-fn compared(desk: &mut Desk) -> Ask {
+pub fn compared(desk: &mut Desk) -> Ask {
     for _ in 0..10 {
         match desk.next() {
             Ask::Page(_) if desk.plan.is_polling() => desk.end(0),
@@ -46,26 +46,26 @@ fn compared(desk: &mut Desk) -> Ask {
     panic!("nothing is compared: {:?}", desk.plan)
 }
 
-fn counted(desk: &mut Desk) -> Range<Time> {
+pub fn counted(desk: &mut Desk) -> Range<Time> {
     match compared(desk) {
         Ask::Count { range } => range,
         other => panic!("no count but {other:?}"),
     }
 }
 
-fn settle(desk: &mut Desk) -> Range<Time> {
+pub fn settle(desk: &mut Desk) -> Range<Time> {
     match compared(desk) {
         Ask::Page(ask) => ask.from..ask.to.unwrap(),
         other => panic!("no page but {other:?}"),
     }
 }
 
-fn answer(desk: &mut Desk, events: u64) {
+pub fn answer(desk: &mut Desk, events: u64) {
     desk.plan.count_read(&mut desk.ledger, events, desk.now);
 }
 
 /// Whatever is asked is answered with nothing.
-fn show_nothing(desk: &mut Desk) {
+pub fn show_nothing(desk: &mut Desk) {
     match desk.next() {
         Ask::Count { .. } => answer(desk, 0),
         Ask::Page(_) => desk.end(0),
@@ -75,11 +75,11 @@ fn show_nothing(desk: &mut Desk) {
 }
 
 /// The page shows these of the events that were read before.
-fn show(desk: &mut Desk, ids: impl IntoIterator<Item = u64>) {
+pub fn show(desk: &mut Desk, ids: impl IntoIterator<Item = u64>) {
     ids.into_iter().for_each(|id| assert_eq!(desk.admit(id, noon() - minutes(id) + seconds(7)), Taken::Known));
 }
 
-fn mark(desk: &Desk, at: Time) -> Option<Mark> {
+pub fn mark(desk: &Desk, at: Time) -> Option<Mark> {
     desk.ledger.standing().at(at)
 }
 
@@ -166,7 +166,7 @@ fn where_minutes_are_not_counted_halves_are() {
 }
 
 /// At the last age, one window's read shows these of its events; gives the window.
-fn read_again(desk: &mut Desk, shown: impl Fn(u64) -> bool) -> Range<Time> {
+pub fn read_again(desk: &mut Desk, shown: impl Fn(u64) -> bool) -> Range<Time> {
     let range = loop {
         match compared(desk) {
             Ask::Count { .. } => {
@@ -185,28 +185,12 @@ fn read_again(desk: &mut Desk, shown: impl Fn(u64) -> bool) -> Range<Time> {
     range
 }
 
-fn at_the_last_age() -> Desk {
+pub fn at_the_last_age() -> Desk {
     let mut desk = read();
     let ages = Ages::of([LAST]);
     desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: 100, windows: 3, ages, retention: None });
     pass(&mut desk, noon() + LAST);
     desk
-}
-
-#[test]
-fn a_look_while_the_api_shows_nothing_at_all_costs_no_try() {
-    let mut desk = at_the_last_age();
-    let day = minutes(60 * 24);
-    for witnessed in [0, 0, 0, 0, 40] {
-        let range = read_again(&mut desk, |_| false);
-        assert_eq!(counted(&mut desk), range, "the hour of which events were delivered");
-        answer(&mut desk, witnessed);
-        let again = desk.now + day;
-        let tries = u8::from(witnessed > 0);
-        assert_eq!(mark(&desk, range.start), Some(Mark::Doubted { tries, unseen: 40, again }));
-        pass(&mut desk, again);
-        desk.ledger.mark(noon()..again, Mark::Verified);
-    }
 }
 
 #[test]
@@ -267,7 +251,7 @@ fn what_lies_before_all_that_the_api_is_known_to_hold_is_not_verified() {
     for (counted_age, before) in [(Duration::ZERO, Mark::Unprovable), (day + minutes(60), Mark::Verified)] {
         let mut desk = read();
         let mut verify = Verify::new(Ages::of([LAST]), Some(day), PAGE);
-        verify.holds(counted_age);
+        verify.api_holds(counted_age);
         let horizon = (desk.now - day).ceil(minutes(1));
         let window = horizon - minutes(30)..horizon + minutes(30);
         verify.window_read(&mut desk.ledger, window.clone(), 4, desk.now);
@@ -294,27 +278,6 @@ fn windows_that_wait_side_by_side_are_counted_as_one_and_an_empty_one_by_itself(
     assert_eq!(verify.next(&mut desk.ledger, desk.now), Some(Step::Count(hour(4)..hour(5))));
 }
 
-#[test]
-fn an_empty_range_is_verified_only_while_the_api_shows_other_time() {
-    for (witnessed, expected) in [(3, Some(Mark::Verified)), (0, None)] {
-        let mut desk = read();
-        desk.ledger.move_start(noon() - minutes(60 * 24));
-        let gap = desk.ledger.start()..noon() - minutes(60);
-        assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
-        desk.plan.interval_read(&mut desk.ledger, &[], desk.now);
-        assert_eq!(settle(&mut desk), gap);
-        desk.end(0);
-        assert_eq!(counted(&mut desk), gap);
-        answer(&mut desk, 0);
-        assert_eq!(mark(&desk, gap.start), None, "nothing is no proof");
-        assert_eq!(counted(&mut desk), noon() - minutes(60)..noon(), "an hour of which events were delivered");
-        answer(&mut desk, witnessed);
-        let again = desk.now + minutes(60 * 24);
-        let expected = expected.unwrap_or(Mark::Doubted { tries: 0, unseen: 0, again });
-        assert_eq!(mark(&desk, gap.start), Some(expected));
-    }
-}
-
 /// Down for six days, twenty days ago, of which the API is known to keep fifteen; the gap, which begins so long after
 /// noon, was empty.
 fn down(first_run: Time, after_noon: Duration) -> (Desk, Range<Time>) {
@@ -333,11 +296,11 @@ fn down(first_run: Time, after_noon: Duration) -> (Desk, Range<Time>) {
     (desk, gap)
 }
 
-fn days(count: u64) -> Duration {
+pub fn days(count: u64) -> Duration {
     Duration::from_secs(count * 86_400)
 }
 
-fn lost(desk: &Desk) -> Vec<Range<Time>> {
+pub fn lost(desk: &Desk) -> Vec<Range<Time>> {
     desk.ledger.standing().parts(Time::MIN..Time::MAX, |mark| mark == Some(Mark::LOST)).collect()
 }
 
@@ -361,28 +324,6 @@ fn a_minute_that_holds_an_event_is_not_lost() {
     assert_eq!(lost(&desk)[0].start, gap.start.ceil(minutes(1)));
     desk.ledger.forget_settled(noon(), desk.now);
     assert_eq!(desk.ledger.fingerprints(), 2, "what was delivered stays known");
-}
-
-#[test]
-fn a_long_silence_that_ends_is_read_again_and_not_lost() {
-    let mut desk = read();
-    let silent = noon() - days(20)..noon();
-    desk.ledger = Ledger::begin(FingerprintKey([7; 16]), noon() - days(21), silent.start - minutes(60));
-    desk.ledger.cover(silent.start - minutes(60)..silent.end);
-    desk.admit_to_ledger(1, silent.start - minutes(1)).unwrap();
-    desk.ledger.advance_edge(noon());
-    desk.page();
-    desk.admit(2, desk.now - seconds(3));
-    desk.end(1);
-    assert!(matches!(compared(&mut desk), Ask::Interval { .. }));
-    desk.plan.interval_read(&mut desk.ledger, &[], desk.now);
-    let again = settle(&mut desk);
-    assert!(again.start <= silent.start && again.end > silent.start + days(5), "{again:?}");
-    desk.end(0);
-    while !desk.ledger.gaps().is_empty() {
-        show_nothing(&mut desk);
-    }
-    assert_eq!(lost(&desk), []);
 }
 
 #[test]
@@ -443,57 +384,4 @@ fn a_look_that_fails_comes_an_hour_later_and_one_that_is_refused_is_a_try() {
         pass(&mut desk, again);
         assert_eq!(settle(&mut desk), range);
     }
-}
-
-#[test]
-fn what_no_hour_can_witness_since_counts_are_refused_comes_an_hour_later() {
-    let mut desk = at_the_last_age();
-    let range = read_again(&mut desk, |_| false);
-    assert_eq!(counted(&mut desk), range);
-    desk.plan.check_failed(&mut desk.ledger, desk.now, CheckFailure::Refused);
-    let again = desk.now + minutes(60);
-    assert_eq!(mark(&desk, range.start), Some(Mark::Doubted { tries: 0, unseen: 40, again }));
-}
-
-#[test]
-fn the_first_event_after_a_silence_has_the_silence_read_again() {
-    let mut desk = Desk::polled();
-    desk.ledger.move_start(noon() - minutes(300));
-    desk.ledger.cover(noon() - minutes(300)..noon());
-    desk.admit_to_ledger(1, noon() - minutes(200)).unwrap();
-    desk.page();
-    desk.admit(2, desk.now - seconds(3));
-    desk.end(1);
-    let gaps = desk.ledger.gaps();
-    assert_eq!(gaps.first().map(|gap| gap.start), Some(noon() - minutes(199)), "{gaps:?}");
-    // An event at a busy time reopens nothing.
-    let mut desk = Desk::polled();
-    desk.ledger.move_start(noon() - minutes(300));
-    desk.ledger.cover(noon() - minutes(300)..noon());
-    desk.admit_to_ledger(1, noon() - minutes(30)).unwrap();
-    desk.page();
-    desk.admit(2, desk.now - seconds(3));
-    desk.end(1);
-    assert_eq!(desk.ledger.gaps(), []);
-}
-
-#[test]
-fn nothing_is_compared_while_the_api_has_never_shown_anything() {
-    let mut desk = Desk::new(minutes(600));
-    let ages = Ages::of([AGE, LAST]);
-    desk.plan = Plan::new(Settings { interval: INTERVAL, page_size: PAGE, windows: 3, ages, retention: None });
-    desk.ledger.cover(noon() - minutes(600)..noon());
-    desk.ledger.advance_edge(noon());
-    pass(&mut desk, noon() + minutes(10));
-    for _ in 0..20 {
-        match desk.next() {
-            Ask::Page(_) => {
-                assert!(desk.plan.is_polling());
-                desk.end(0);
-            }
-            Ask::Wait { until } => desk.now = until,
-            other => panic!("{other:?}"),
-        }
-    }
-    assert!(desk.plan.has_settled(&desk.ledger, desk.now));
 }

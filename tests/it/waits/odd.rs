@@ -1,6 +1,7 @@
 //! An API whose answers are odd: each oddity is told, and holds up nothing that can be had.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use jumpstream::clock::{self, Time};
@@ -99,6 +100,32 @@ async fn something_malformed_among_events_is_a_dead_letter_once_and_holds_up_not
         assert_eq!(letter["text"].as_str().or(letter["event"].as_str().or(Some("null"))), Some(bad), "{letter}");
         process.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_malformed_that_only_a_comparison_meets_is_a_dead_letter_too() {
+    let began = clock::wall();
+    let poison = began - Duration::from_secs(3_600);
+    let bad = "{\"id\":\"p\",\"m\":\"a\ttab\"}";
+    let is_visible = Arc::new(AtomicBool::new(false));
+    let shows = Arc::clone(&is_visible);
+    let server = model(began, true, move |asked| {
+        let events = asked.events.iter().cloned().chain([bad.to_owned()]).collect::<Vec<_>>();
+        (asked.holds(poison) && shows.load(Ordering::Relaxed)).then(|| format!("[{}]", events.join(",")).into_bytes())
+    })
+    .await;
+    // All that the gap holds has reached the last age, and as the model refuses counts it is read once more.
+    let home = Home::new(Settings {
+        poll: POLL,
+        more: &format!("{DEAD}verify: {{after: [1m]}}\n"),
+        ..Settings::at(server.url())
+    });
+    let mut process = home.start(&[]);
+    delivered(&home, MINUTES as usize - 2).await;
+    is_visible.store(true, Ordering::Relaxed);
+    process.said("an event went to the dead letters").await;
+    assert_eq!(home.lines("dead.ndjson").len(), 1);
+    assert_eq!(home.lines(EVENTS).len(), MINUTES as usize - 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
